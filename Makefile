@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# samara: one Makefile for everything; `make help` lists what it can do.
+
+LOCK    ?= region
+SAN     ?=
+LIBVIRT ?= 1
+PREFIX  ?= /usr/local
+VERSION := 0.1.0
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# build/LOCK for the default compiler, a folder below it for every other variant.
+VARIANT := $(filter-out gcc,$(CC)) $(SAN) $(if $(filter 0,$(LIBVIRT)),novirt)
+EMPTY   :=
+B := build/$(LOCK)$(if $(strip $(VARIANT)),/$(subst $(EMPTY) $(EMPTY),-,$(strip $(VARIANT))))
+O := $(B)/obj
+Q := $(if $(V),,@)
+
+.DEFAULT_GOAL := all
+.PHONY: all demo check lab lint install clean help packages tests
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+ifeq ($(wildcard mm/lock_$(LOCK).c),)
+$(error LOCK=$(LOCK): there is no such lock design; choose one of $(patsubst mm/lock_%.c,%,$(wildcard mm/lock_*.c)))
+endif
+ifneq ($(filter-out thread address undefined,$(SAN)),)
+$(error SAN=$(SAN): choose one of thread, address, undefined)
+endif
+
+# ---- What is compiled -------------------------------------------------------------------------
+
+MM_SRC   := $(filter-out mm/lock_%.c,$(wildcard mm/*.c)) mm/lock_$(LOCK).c
+DEV_SRC  := $(wildcard devices/*.c)
+VMM_SRC  := $(filter-out vmm/main.c $(if $(filter 0,$(LIBVIRT)),vmm/domain_xml%.c,vmm/domain_none.c),$(wildcard vmm/*.c))
+TEST_SRC := $(wildcard tests/unit/*.c tests/torture/*.c tests/kvm/*.c)
+TESTLIB_SRC := $(wildcard tests/lib/*.c)
+TESTS    := $(TEST_SRC:%.c=$(B)/%)
+
+CPPFLAGS := -Iinclude -I. -I$(O) -D_GNU_SOURCE -DSAMARA_VERSION='"$(VERSION)"' -DSAMARA_LOCK='"$(LOCK)"'
+CFLAGS   ?= -O2 -g
+WARN     := -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wvla
+C_ALL     = -std=gnu11 $(WARN) $(CFLAGS) -pthread -fPIC -fvisibility=default $(SAN:%=-fsanitize=%) \
+            $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=undefined) $(if $(SAN),-fno-omit-frame-pointer -DSAMARA_DEBUG=1)
+
+# Found when first needed: `make packages` must run on a machine that has no pkg-config yet.
+VMM_PKGS  := jansson libarchive smartcols $(if $(filter 0,$(LIBVIRT)),,libvirt libxml-2.0)
+MM_LIBS    = $(shell pkg-config --libs liburcu-bp)
+VMM_CFLAGS = $(shell pkg-config --cflags $(VMM_PKGS))
+VMM_LIBS   = $(shell pkg-config --libs $(VMM_PKGS)) $(MM_LIBS)
+TEST_LIBS  = $(shell pkg-config --libs cmocka) $(VMM_LIBS)
+
+all: $(B)/samara $(B)/libsamara-mm.so $(B)/libsamara-mm.pc
+
+$(B)/libsamara-mm.a: $(MM_SRC:%.c=$(O)/%.o)
+$(B)/libdevices.a: $(DEV_SRC:%.c=$(O)/%.o)
+$(B)/libvmm.a: $(VMM_SRC:%.c=$(O)/%.o) $(O)/vmm/stress_image.o
+$(B)/libtest.a: $(TESTLIB_SRC:%.c=$(O)/%.o)
+$(B)/%.a:
+	@echo "  AR      $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/libsamara-mm.so.0: $(MM_SRC:%.c=$(O)/%.o) mm/libsamara-mm.map
+	@echo "  LD      $@"
+	$(Q)$(CC) -shared -Wl,-soname,libsamara-mm.so.0 -Wl,--version-script=mm/libsamara-mm.map \
+		$(SAN:%=-fsanitize=%) -o $@ $(filter %.o,$^) $(MM_LIBS) -pthread
+
+$(B)/libsamara-mm.so: $(B)/libsamara-mm.so.0
+	$(Q)ln -sf $(<F) $@
+
+$(B)/libsamara-mm.pc: mm/libsamara-mm.pc.in Makefile
+	$(Q)mkdir -p $(@D) && sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $< > $@
+
+$(B)/samara: $(O)/vmm/main.o $(B)/libvmm.a $(B)/libdevices.a $(B)/libsamara-mm.a
+	@echo "  LD      $@"
+	$(Q)$(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(VMM_LIBS) -pthread
+
+$(O)/%.o: %.c
+	@echo "  CC      $@"
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(if $(filter vmm/% tests/%,$<),$(VMM_CFLAGS)) $(C_ALL) -MMD -MP -c -o $@ $<
+
+# ---- Generated: the DSDT by iasl, the stress guest as an ELF image within samara -----------------
+
+$(O)/vmm/acpi.o: $(O)/vmm/dsdt.hex
+$(O)/vmm/dsdt.hex: vmm/dsdt.asl
+	@echo "  IASL    $@"
+	$(Q)mkdir -p $(@D) && iasl -tc -p $(O)/vmm/dsdt $< > $(O)/vmm/dsdt.log || { cat $(O)/vmm/dsdt.log; exit 1; }
+
+GUEST_CFLAGS := -std=gnu11 $(WARN) -O2 -g0 -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=small \
+                -mgeneral-regs-only -mno-red-zone -fno-asynchronous-unwind-tables -fcf-protection=none
+GUEST_OBJ := $(patsubst %.c,$(O)/%.o,$(wildcard guest/*.c)) $(patsubst %.S,$(O)/%.o,$(wildcard guest/*.S))
+
+$(O)/guest/%.o: guest/%.c
+	@echo "  GUESTCC $@"
+	$(Q)mkdir -p $(@D) && $(CC) -Iinclude -I. $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+$(O)/guest/%.o: guest/%.S
+	@echo "  GUESTAS $@"
+	$(Q)mkdir -p $(@D) && $(CC) -Iinclude -I. $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+$(O)/guest/stress.elf: $(GUEST_OBJ) guest/stress.ld
+	@echo "  GUESTLD $@"
+	$(Q)ld -nostdlib -static -z max-page-size=4096 -z noexecstack -T guest/stress.ld -o $@ $(GUEST_OBJ)
+$(O)/vmm/stress_image.o: vmm/stress_image.S $(O)/guest/stress.elf
+	@echo "  AS      $@"
+	$(Q)mkdir -p $(@D) && $(CC) -I$(O) -c -o $@ $<
+
+# ---- Tests --------------------------------------------------------------------------------------
+
+tests: all $(TESTS)
+
+$(B)/tests/%: $(O)/tests/%.o $(B)/libtest.a $(B)/libvmm.a $(B)/libdevices.a $(B)/libsamara-mm.a
+	@echo "  LD      $@"
+	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(TEST_LIBS) -pthread
+
+check: packages
+	$(Q)tests/check
+lab: packages
+	$(Q)tests/lab/run $(CASES)
+demo: packages
+	$(Q)tests/setup/demo
+packages:
+	$(Q)tests/setup/packages
+lint:
+	$(Q)tests/lint
+
+# ---- Installation ---------------------------------------------------------------------------------
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/samara
+	install -m 755 $(B)/samara $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(B)/libsamara-mm.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(B)/libsamara-mm.so.0 $(DESTDIR)$(PREFIX)/lib/
+	ln -sf libsamara-mm.so.0 $(DESTDIR)$(PREFIX)/lib/libsamara-mm.so
+	install -m 644 $(B)/libsamara-mm.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	install -m 644 include/samara/*.h $(DESTDIR)$(PREFIX)/include/samara/
+
+clean:
+	rm -rf build
+
+help:
+	@echo "make            build samara and libsamara-mm into build/LOCK"
+	@echo "make demo       boot a stock Debian kernel, then change guest memory under load"
+	@echo "make check      every test; ends with 'N passed, N failed, N skipped'"
+	@echo "make lab        the cases on real nested paging in an emulated machine (CASES='GLOB ...')"
+	@echo "make lint       formatting and static checks"
+	@echo "make install    into PREFIX (/usr/local), DESTDIR respected"
+	@echo "make clean      remove build/"
+	@echo "Variables: LOCK=$(subst $(EMPTY) $(EMPTY),|,$(sort $(patsubst mm/lock_%.c,%,$(wildcard mm/lock_*.c)))) CC=gcc|clang SAN=thread|address|undefined LIBVIRT=0|1 V=1"
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The one place where a stage-2 fault is resolved, whoever reports it.
+ *
+ * A fault holds the region of its gpa, like any reader, while it puts pages there. It takes no tree
+ * lock: what is marked belongs to an operation in progress, which has the fault tried again when it
+ * is done; what is not there is answered by a stray page.
+ */
+#include <errno.h>
+
+#include "mm/mm.h"
+
+/* The page is present and write-protected. */
+static int resolve_protected(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
+{
+	gpa_t page = gpa & ~(SAMARA_PAGE_BYTES - 1);
+	int ret;
+
+	if (!(__atomic_load_n(&region->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE))
+		return GUEST_MM_FAULT_HELD;
+	/* The protection was lifted since, or belonged to an operation that is over. */
+	ret = uffd_protect(&mm->uffd, window_hva(region->window, page), SAMARA_PAGE_BYTES, false);
+	return ret && ret != -ENOENT ? ret : GUEST_MM_FAULT_DONE;
+}
+
+static int resolve_missing(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
+{
+	int ret = populate_around(mm, region, gpa);
+
+	return ret ? ret : GUEST_MM_FAULT_DONE;
+}
+
+static int answer_nothing(struct guest_mm *mm, gpa_t gpa)
+{
+	int ret = stray_answer(mm, gpa);
+
+	if (ret == -EAGAIN)
+		return GUEST_MM_FAULT_BUSY;
+	if (ret)
+		return ret;
+	fault_service_retry(mm);
+	mm_count(&mm->counters.faults_nothing, 1);
+	__atomic_store_n(&mm->counters.last_nothing_gpa, gpa, __ATOMIC_RELAXED);
+	return GUEST_MM_FAULT_NOTHING;
+}
+
+static int try_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
+{
+	struct region_guard guard;
+	struct region *region;
+	bool busy;
+	int ret;
+
+	region = region_try_read_lock(mm->tree, gpa, &guard, &busy);
+	if (!region)
+		return busy ? GUEST_MM_FAULT_BUSY : answer_nothing(mm, gpa);
+	if (flags & GUEST_MM_FAULT_PROTECT)
+		ret = resolve_protected(mm, mem_region_of(region), gpa);
+	else
+		ret = resolve_missing(mm, mem_region_of(region), gpa);
+	region_read_unlock(&guard);
+	return ret;
+}
+
+int guest_mm_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
+{
+	int ret;
+
+	if (!mm_window(mm, gpa, 1))
+		return -ERANGE;
+	while ((ret = try_fault(mm, gpa, flags)) == GUEST_MM_FAULT_BUSY &&
+	       !(flags & GUEST_MM_FAULT_NOWAIT)) {
+		/* Be there when the operation is over; a fair lock lets no other one in before us. */
+		lock_tree_read(mm->tree);
+		unlock_tree_read(mm->tree);
+	}
+	if (ret == GUEST_MM_FAULT_DONE) {
+		mm_count(&mm->counters.faults, 1);
+		if (flags & GUEST_MM_FAULT_PROTECT)
+			mm_count(&mm->counters.fault_write_protect, 1);
+	}
+	return ret;
+}

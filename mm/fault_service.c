@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The threads that read the userfaultfd and have its faults resolved.
+ *
+ * A handler never waits for an operation: behind it other vCPUs' faults are queued. A fault that
+ * meets an operation, or a protection that holds it, is parked; the retry thread tries it again
+ * each time an operation ends. Its vCPU sleeps in the kernel meanwhile, as it does for any fault,
+ * and can be interrupted there; what is parked for it is then merely resolved early.
+ */
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mm/mm.h"
+
+/* A host that is short of memory is asked again after this time. */
+#define TROUBLE_RETRY_NS UINT64_C(10000000)
+
+/* A fault that waits for an operation to end. */
+struct parked {
+	gpa_t gpa;
+	unsigned int flags;
+};
+
+/**
+ * struct fault_service - one per guest_mm
+ *
+ * Lock key: I immutable while the threads run; l @lock. Rank of @lock: innermost.
+ */
+struct fault_service {
+	struct guest_mm *mm;    /* I */
+	int stop_fd;            /* I: an eventfd, readable once the handlers shall end */
+	unsigned int handlers;  /* I */
+	pthread_t *handler;     /* I */
+	pthread_t retry_thread; /* I */
+	pthread_mutex_t lock;
+	pthread_cond_t wake;   /* with CLOCK_MONOTONIC */
+	struct parked *parked; /* l */
+	size_t parked_count;   /* l */
+	size_t parked_room;    /* l */
+	bool again;            /* l: something changed, try what is parked */
+	bool stop;             /* l */
+};
+
+/* Park a fault, unless its page's is there already. Context: lock held. */
+static int park_locked(struct fault_service *service, gpa_t gpa, unsigned int flags)
+{
+	gpa_t page = gpa & ~(SAMARA_PAGE_BYTES - 1);
+
+	for (size_t i = 0; i < service->parked_count; i++)
+		if (service->parked[i].gpa == page && service->parked[i].flags == flags)
+			return -EALREADY;
+	if (service->parked_count == service->parked_room) {
+		size_t room = service->parked_room ? 2 * service->parked_room : 64;
+		struct parked *more = realloc(service->parked, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		service->parked = more;
+		service->parked_room = room;
+	}
+	service->parked[service->parked_count++] = (struct parked){.gpa = page, .flags = flags};
+	return 0;
+}
+
+static int park(struct fault_service *service, gpa_t gpa, unsigned int flags)
+{
+	int ret;
+
+	pthread_mutex_lock(&service->lock);
+	ret = park_locked(service, gpa, flags);
+	/* The operation may have ended before the fault was in the list: look once more. */
+	service->again = true;
+	pthread_cond_signal(&service->wake);
+	pthread_mutex_unlock(&service->lock);
+	return ret;
+}
+
+static void handle_fault(struct fault_service *service, gpa_t gpa, unsigned int flags)
+{
+	struct guest_mm *mm = service->mm;
+	struct timespec pause = {.tv_nsec = 1000000};
+	int ret, parked;
+
+	for (;;) {
+		ret = guest_mm_fault(mm, gpa, flags | GUEST_MM_FAULT_NOWAIT);
+		if (ret == GUEST_MM_FAULT_DONE || ret == GUEST_MM_FAULT_NOTHING)
+			return;
+		parked = park(service, gpa, flags);
+		if (!parked && ret == GUEST_MM_FAULT_BUSY)
+			mm_count(&mm->counters.faults_deferred, 1);
+		else if (!parked && ret == GUEST_MM_FAULT_HELD)
+			mm_count(&mm->counters.faults_held, 1);
+		if (parked != -ENOMEM)
+			return;
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	}
+}
+
+static void handle_message(struct fault_service *service, const struct uffd_msg *message)
+{
+	struct guest_mm *mm = service->mm;
+	uint64_t address = message->arg.pagefault.address;
+	unsigned int flags = 0;
+
+	if (message->event != UFFD_EVENT_PAGEFAULT)
+		return;
+	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE)
+		flags |= GUEST_MM_FAULT_WRITE;
+	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)
+		flags |= GUEST_MM_FAULT_PROTECT;
+	for (unsigned int i = 0; i < mm->window_count; i++) {
+		struct window *window = &mm->windows[i];
+		uint64_t offset = address - (uintptr_t)window->hva;
+
+		if (offset < window->size_bytes) {
+			handle_fault(service, window->gpa + offset, flags);
+			return;
+		}
+	}
+}
+
+/* EPOLLEXCLUSIVE: a fault wakes one handler, not all of them. */
+static int watch(struct fault_service *service)
+{
+	struct epoll_event faults = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+	struct epoll_event stop = {.events = EPOLLIN, .data.u32 = 1};
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	if (epoll < 0)
+		return -errno;
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, service->mm->uffd.fd, &faults) ||
+	    epoll_ctl(epoll, EPOLL_CTL_ADD, service->stop_fd, &stop)) {
+		int ret = -errno;
+
+		close(epoll);
+		return ret;
+	}
+	return epoll;
+}
+
+static void *handler_main(void *arg)
+{
+	struct fault_service *service = arg;
+	struct epoll_event event;
+	struct uffd_msg message;
+	int epoll;
+
+	/* Handlers that cannot watch leave the work to the others; the first one was tried at start. */
+	epoll = watch(service);
+	while (epoll >= 0) {
+		if (epoll_wait(epoll, &event, 1, -1) < 1)
+			continue;
+		if (event.data.u32)
+			break;
+		while (read(service->mm->uffd.fd, &message, sizeof(message)) == sizeof(message))
+			handle_message(service, &message);
+	}
+	if (epoll >= 0)
+		close(epoll);
+	return NULL;
+}
+
+/* Try everything that is parked once. Return: whether something failed for want of resources. */
+static bool try_parked(struct fault_service *service, struct parked *faults, size_t count)
+{
+	bool trouble = false;
+
+	for (size_t i = 0; i < count; i++) {
+		int ret = guest_mm_fault(service->mm, faults[i].gpa,
+					 faults[i].flags | GUEST_MM_FAULT_NOWAIT);
+
+		if (ret == GUEST_MM_FAULT_DONE || ret == GUEST_MM_FAULT_NOTHING)
+			continue;
+		trouble |= ret < 0;
+		pthread_mutex_lock(&service->lock);
+		if (park_locked(service, faults[i].gpa, faults[i].flags) == -ENOMEM) {
+			/* It must not be lost. Its vCPU tries again and is seen again. */
+			struct window *window = mm_window(service->mm, faults[i].gpa, 1);
+
+			uffd_wake(&service->mm->uffd, window_hva(window, faults[i].gpa),
+				  SAMARA_PAGE_BYTES);
+		}
+		pthread_mutex_unlock(&service->lock);
+	}
+	return trouble;
+}
+
+/* Sleep until there is something to try, a stray page is old enough, or @left_ns have passed. */
+static void wait_for_work(struct fault_service *service, uint64_t left_ns)
+{
+	struct timespec until;
+
+	if (left_ns == UINT64_MAX) {
+		pthread_cond_wait(&service->wake, &service->lock);
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	left_ns += (uint64_t)until.tv_nsec;
+	until.tv_sec += (time_t)(left_ns / 1000000000);
+	until.tv_nsec = (long)(left_ns % 1000000000);
+	pthread_cond_timedwait(&service->wake, &service->lock, &until);
+}
+
+static void *retry_main(void *arg)
+{
+	struct fault_service *service = arg;
+	uint64_t left_ns = UINT64_MAX;
+	bool trouble = false;
+
+	pthread_mutex_lock(&service->lock);
+	while (!service->stop) {
+		if (service->again || (trouble && service->parked_count)) {
+			struct parked *faults = service->parked;
+			size_t count = service->parked_count;
+
+			service->again = false;
+			service->parked = NULL;
+			service->parked_count = service->parked_room = 0;
+			pthread_mutex_unlock(&service->lock);
+			trouble = try_parked(service, faults, count);
+			free(faults);
+		} else {
+			pthread_mutex_unlock(&service->lock);
+		}
+		left_ns = stray_expire(service->mm);
+		if (trouble && left_ns > TROUBLE_RETRY_NS)
+			left_ns = TROUBLE_RETRY_NS;
+		pthread_mutex_lock(&service->lock);
+		if (!service->again && !service->stop)
+			wait_for_work(service, left_ns);
+	}
+	pthread_mutex_unlock(&service->lock);
+	return NULL;
+}
+
+void fault_service_retry(struct guest_mm *mm)
+{
+	struct fault_service *service = mm->service;
+
+	pthread_mutex_lock(&service->lock);
+	service->again = true;
+	pthread_cond_signal(&service->wake);
+	pthread_mutex_unlock(&service->lock);
+}
+
+static void init_sync(struct fault_service *service)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&service->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&service->wake, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+/* Signals are for the program's own threads. */
+static int start_thread(pthread_t *thread, void *(*entry)(void *), void *arg)
+{
+	sigset_t all, before;
+	int ret;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	ret = pthread_create(thread, NULL, entry, arg);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -ret;
+}
+
+static void stop_handlers(struct fault_service *service)
+{
+	uint64_t one = 1;
+	ssize_t written = write(service->stop_fd, &one, sizeof(one));
+
+	(void)written; /* an eventfd takes its first 1 always */
+	for (unsigned int i = 0; i < service->handlers; i++)
+		pthread_join(service->handler[i], NULL);
+}
+
+int fault_service_start(struct guest_mm *mm, unsigned int threads, struct samara_error *err)
+{
+	struct fault_service *service = calloc(1, sizeof(*service));
+	int ret, probe;
+
+	if (!service)
+		return samara_error_set(err, -ENOMEM, "fault handlers: out of memory");
+	service->mm = mm;
+	init_sync(service);
+	service->handler = calloc(threads, sizeof(*service->handler));
+	service->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ret = !service->handler ? -ENOMEM : service->stop_fd < 0 ? -errno : 0;
+	if (ret)
+		goto fail;
+	probe = watch(service);
+	if (probe < 0) {
+		ret = probe;
+		goto fail;
+	}
+	close(probe);
+	ret = start_thread(&service->retry_thread, retry_main, service);
+	if (ret)
+		goto fail;
+	mm->service = service;
+	for (; service->handlers < threads; service->handlers++) {
+		ret = start_thread(&service->handler[service->handlers], handler_main, service);
+		if (ret)
+			break;
+	}
+	if (ret) {
+		fault_service_stop(mm);
+		return samara_error_set(err, ret, "fault handlers: %s", strerror(-ret));
+	}
+	return 0;
+fail:
+	samara_error_set(err, ret, "fault handlers: %s", strerror(-ret));
+	if (service->stop_fd >= 0)
+		close(service->stop_fd);
+	free(service->handler);
+	free(service);
+	return ret;
+}
+
+void fault_service_stop(struct guest_mm *mm)
+{
+	struct fault_service *service = mm->service;
+
+	stop_handlers(service);
+	pthread_mutex_lock(&service->lock);
+	service->stop = true;
+	pthread_cond_signal(&service->wake);
+	pthread_mutex_unlock(&service->lock);
+	pthread_join(service->retry_thread, NULL);
+	pthread_cond_destroy(&service->wake);
+	pthread_mutex_destroy(&service->lock);
+	close(service->stop_fd);
+	free(service->handler);
+	free(service->parked);
+	free(service);
+	mm->service = NULL;
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "mm/maple_internal.h"
+
+/*
+ * Nodes know neither their parent nor their bounds: a path remembers the way down, and the nearest
+ * ancestor that does not use its first (last) slot knows the minimum (maximum).
+ */
+
+void maple_path_walk(struct maple_path *path, uintptr_t root, unsigned long index)
+{
+	uintptr_t encoded = root;
+	unsigned int depth = 0;
+
+	for (;;) {
+		unsigned int slot = mt_find_slot(mt_node(encoded), index);
+
+		path->node[depth] = encoded;
+		path->slot[depth] = (uint8_t)slot;
+		if (mt_is_leaf(encoded))
+			break;
+		encoded = mt_child(encoded, slot);
+		depth++;
+	}
+	path->leaf_depth = depth;
+}
+
+bool maple_path_next(struct maple_path *path, unsigned int depth)
+{
+	unsigned int up = depth;
+
+	do {
+		if (up-- == 0)
+			return false;
+	} while (path->slot[up] == mt_last_slot(path->node[up]));
+
+	path->slot[up]++;
+	for (; up < depth; up++) {
+		path->node[up + 1] = mt_child(path->node[up], path->slot[up]);
+		path->slot[up + 1] = 0;
+	}
+	return true;
+}
+
+bool maple_path_prev(struct maple_path *path, unsigned int depth)
+{
+	unsigned int up = depth;
+
+	do {
+		if (up-- == 0)
+			return false;
+	} while (path->slot[up] == 0);
+
+	path->slot[up]--;
+	for (; up < depth; up++) {
+		path->node[up + 1] = mt_child(path->node[up], path->slot[up]);
+		path->slot[up + 1] = (uint8_t)mt_last_slot(path->node[up + 1]);
+	}
+	return true;
+}
+
+unsigned long maple_path_min(const struct maple_path *path, unsigned int depth)
+{
+	while (depth-- > 0) {
+		if (path->slot[depth] > 0)
+			return mt_node(path->node[depth])->pivot[path->slot[depth] - 1] + 1;
+	}
+	return 0;
+}
+
+unsigned long maple_path_max(const struct maple_path *path, unsigned int depth)
+{
+	while (depth-- > 0) {
+		if (path->slot[depth] < mt_last_slot(path->node[depth]))
+			return mt_node(path->node[depth])->pivot[path->slot[depth]];
+	}
+	return ULONG_MAX;
+}

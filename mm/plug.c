@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Plug, unplug and protect. Each looks whether it can be done, takes all the memory it needs, and
+ * only then changes something; what can fail after that is undone.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mm/operation.h"
+
+/* Unlock, tell the faults that waited, and count. */
+static int finish(struct guest_mm *mm, int ret, uint64_t *counter)
+{
+	unlock_tree_write(mm->tree);
+	fault_service_retry(mm);
+	mm_count(ret ? &mm->counters.failed_operations : counter, 1);
+	return ret;
+}
+
+static int fail_early(struct guest_mm *mm, int ret)
+{
+	mm_count(&mm->counters.failed_operations, 1);
+	return ret;
+}
+
+static int check_prot(const struct range *range, unsigned int prot, struct samara_error *err)
+{
+	if (prot != GUEST_MM_RDWR && prot != GUEST_MM_READ)
+		return range_error(err, range, -EINVAL,
+				   "protection %#x is neither read-write nor read-only", prot);
+	if (prot == GUEST_MM_READ && !range->window->can_protect)
+		return range_error(
+			err, range, -EOPNOTSUPP,
+			"this kernel cannot write-protect shared memory (Linux 5.19 can)");
+	return 0;
+}
+
+int guest_mm_plug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned int prot,
+		  struct samara_error *err)
+{
+	struct range range = {.operation = "plug", .gpa = gpa, .size_bytes = size_bytes};
+	MA_STATE(store, &mm->tree->map, gpa, gpa + size_bytes - 1);
+	MA_STATE(undo, &mm->tree->map, gpa, gpa + size_bytes - 1);
+	struct mem_region *region = NULL;
+	int ret;
+
+	ret = range_check(mm, &range, err);
+	if (!ret)
+		ret = check_prot(&range, prot, err);
+	if (ret)
+		return fail_early(mm, ret);
+	lock_tree_write(mm->tree);
+	ret = range_check_free(mm, &range, err);
+	if (ret)
+		goto out;
+	region = region_make(mm, range.window, gpa, range_last(&range), prot);
+	if (!region || mas_preallocate(&store, region) || mas_preallocate(&undo, NULL)) {
+		mas_destroy(&store);
+		free(region);
+		ret = range_error(err, &range, -ENOMEM, "out of memory");
+		goto out;
+	}
+	region_start_marked(&region->region);
+	mas_store_prealloc(&store, region);
+	ret = stray_clear(mm, gpa, size_bytes);
+	if (ret) {
+		mas_store_prealloc(&undo, NULL);
+		region_retire(&region->region);
+		range_error(err, &range, ret, "pages of accesses to nothing: %s", strerror(-ret));
+		goto out;
+	}
+	mas_destroy(&undo);
+	range_merge(mm, &range);
+out:
+	return finish(mm, ret, &mm->counters.plugs);
+}
+
+int guest_mm_unplug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
+{
+	struct range range = {.operation = "unplug", .gpa = gpa, .size_bytes = size_bytes};
+	MA_STATE(erase, &mm->tree->map, gpa, gpa + size_bytes - 1);
+	struct mem_region *region;
+	int ret;
+
+	ret = range_check(mm, &range, err);
+	if (ret)
+		return fail_early(mm, ret);
+	lock_tree_write(mm->tree);
+	ret = range_check_plugged(mm, &range, err);
+	if (ret)
+		goto out;
+	ret = range_isolate(mm, &range);
+	if (!ret)
+		ret = mas_preallocate(&erase, NULL);
+	if (ret) {
+		range_error(err, &range, ret, "%s", strerror(-ret));
+		goto merge;
+	}
+	/* Nobody populates the range while its regions are marked, and nobody reads its bits. */
+	ret = window_discard(range.window, gpa, size_bytes);
+	if (ret) {
+		mas_destroy(&erase);
+		range_error(err, &range, ret, "giving the pages back: %s", strerror(-ret));
+		goto merge;
+	}
+	window_clear_present(range.window, gpa, size_bytes);
+	for_each_region_in(mm, &range, region) region_retire(&region->region);
+	mas_store_prealloc(&erase, NULL);
+	goto out;
+merge:
+	range_merge(mm, &range);
+out:
+	return finish(mm, ret, &mm->counters.unplugs);
+}
+
+/* Make what is present in a region obey @prot. */
+static int apply_prot(struct guest_mm *mm, struct mem_region *region, unsigned int prot)
+{
+	gpa_t first = region->region.first;
+
+	return uffd_protect(&mm->uffd, window_hva(region->window, first),
+			    region->region.last - first + 1, !(prot & GUEST_MM_WRITE));
+}
+
+static int protect_regions(struct guest_mm *mm, const struct range *range, unsigned int prot)
+{
+	struct mem_region *region, *failed = NULL;
+	int ret = 0;
+
+	for_each_region_in(mm, range, region)
+	{
+		if (region->prot == prot)
+			continue;
+		ret = apply_prot(mm, region, prot);
+		if (ret) {
+			failed = region;
+			break;
+		}
+	}
+	for_each_region_in(mm, range, region)
+	{
+		if (ret) {
+			/* As it was; what cannot be lifted here is lifted when it is written to. */
+			apply_prot(mm, region, region->prot);
+			if (region == failed)
+				break;
+		} else {
+			__atomic_store_n(&region->prot, prot, __ATOMIC_RELAXED);
+		}
+	}
+	return ret;
+}
+
+int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned int prot,
+		     struct samara_error *err)
+{
+	struct range range = {.operation = "protect", .gpa = gpa, .size_bytes = size_bytes};
+	int ret;
+
+	ret = range_check(mm, &range, err);
+	if (!ret)
+		ret = check_prot(&range, prot, err);
+	if (ret)
+		return fail_early(mm, ret);
+	lock_tree_write(mm->tree);
+	ret = range_check_plugged(mm, &range, err);
+	if (ret)
+		goto out;
+	ret = range_isolate(mm, &range);
+	if (!ret)
+		ret = protect_regions(mm, &range, prot);
+	if (ret)
+		range_error(err, &range, ret, "%s", strerror(-ret));
+	range_merge(mm, &range);
+out:
+	return finish(mm, ret, &mm->counters.protects);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <time.h>
+
+#include "mm/mm.h"
+#include "mm/stray.h"
+
+void stray_init(struct stray *strays)
+{
+	*strays = (struct stray){.lock = PTHREAD_MUTEX_INITIALIZER};
+}
+
+void stray_destroy(struct stray *strays)
+{
+	pthread_mutex_destroy(&strays->lock);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+static int discard_page(struct guest_mm *mm, gpa_t gpa)
+{
+	return window_discard(mm_window(mm, gpa, SAMARA_PAGE_BYTES), gpa, SAMARA_PAGE_BYTES);
+}
+
+/* Forget the oldest. Context: lock held. */
+static int drop_first(struct guest_mm *mm)
+{
+	struct stray *strays = &mm->strays;
+	int ret = discard_page(mm, strays->gpa[strays->first]);
+
+	if (ret)
+		return ret;
+	strays->first = (strays->first + 1) % STRAYS;
+	strays->count--;
+	return 0;
+}
+
+static bool is_plugged(struct guest_mm *mm, gpa_t gpa)
+{
+	bool plugged;
+
+	samara_rcu_read_lock();
+	plugged = region_find(mm->tree, gpa) != NULL;
+	samara_rcu_read_unlock();
+	return plugged;
+}
+
+int stray_answer(struct guest_mm *mm, gpa_t gpa)
+{
+	gpa_t page = gpa & ~(SAMARA_PAGE_BYTES - 1);
+	char *hva = window_hva(mm_window(mm, page, SAMARA_PAGE_BYTES), page);
+	struct stray *strays = &mm->strays;
+	unsigned int slot;
+	int ret = 0;
+
+	pthread_mutex_lock(&strays->lock);
+	if (is_plugged(mm, gpa)) {
+		ret = -EAGAIN;
+		goto out;
+	}
+	if (strays->count == STRAYS)
+		ret = drop_first(mm);
+	if (!ret)
+		ret = uffd_zero(&mm->uffd, hva);
+	if (ret == -EEXIST) {
+		/* Another vCPU's access brought it: this one can go on. */
+		uffd_wake(&mm->uffd, hva, SAMARA_PAGE_BYTES);
+		ret = 0;
+	} else if (!ret) {
+		slot = (strays->first + strays->count++) % STRAYS;
+		strays->gpa[slot] = page;
+		strays->until_ns[slot] = now_ns() + GUEST_MM_STRAY_MS * UINT64_C(1000000);
+	}
+out:
+	pthread_mutex_unlock(&strays->lock);
+	return ret;
+}
+
+int stray_clear(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes)
+{
+	struct stray *strays = &mm->strays;
+	unsigned int kept = 0, i;
+	int ret = 0;
+
+	pthread_mutex_lock(&strays->lock);
+	for (i = 0; i < strays->count; i++) {
+		unsigned int from = (strays->first + i) % STRAYS;
+		unsigned int to = (strays->first + kept) % STRAYS;
+
+		if (!ret && strays->gpa[from] - gpa < size_bytes) {
+			ret = discard_page(mm, strays->gpa[from]);
+			if (!ret)
+				continue;
+		}
+		strays->gpa[to] = strays->gpa[from];
+		strays->until_ns[to] = strays->until_ns[from];
+		kept++;
+	}
+	strays->count = kept;
+	pthread_mutex_unlock(&strays->lock);
+	return ret;
+}
+
+uint64_t stray_expire(struct guest_mm *mm)
+{
+	struct stray *strays = &mm->strays;
+	uint64_t left = UINT64_MAX, now;
+
+	pthread_mutex_lock(&strays->lock);
+	now = now_ns();
+	while (strays->count) {
+		uint64_t until = strays->until_ns[strays->first];
+
+		if (until > now) {
+			left = until - now;
+			break;
+		}
+		if (drop_first(mm)) {
+			/* The host will not take it back now: try again, the guest is no worse off. */
+			left = GUEST_MM_STRAY_MS * UINT64_C(1000000);
+			break;
+		}
+	}
+	pthread_mutex_unlock(&strays->lock);
+	return left;
+}

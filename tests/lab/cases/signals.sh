@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# limit: 120
+# However samara is ended, it leaves no process and no socket.
+guest_script <<'SCRIPT'
+echo "guest: booted"
+while :; do
+	:
+done
+SCRIPT
+for signal in INT TERM HUP QUIT KILL SEGV; do
+	rm -f "$CONSOLE"
+	boot_background --cpus 1 --memory 128M --qmp "unix:$SOCKET"
+	if [ "$signal" = INT ]; then
+		wait_line '^guest: booted'
+	else
+		until [ -S "$SOCKET" ]; do
+			kill -0 "$pid" 2>/dev/null || fail "samara ended before its socket was there"
+			usleep 10000
+		done
+	fi
+	kill -s "$signal" "$pid"
+	wait_guest
+	echo "$signal: status $status"
+	[ "$status" -ne 0 ] || fail "status 0 after SIG$signal"
+	# What cleans up after a SIGKILL is another process and may take a moment.
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		[ -e "$SOCKET" ] || pidof samara-"$LOCK" >/dev/null || break
+		usleep 100000
+	done
+	[ ! -e "$SOCKET" ] || fail "the control socket is left after SIG$signal"
+	! pidof samara-"$LOCK" >/dev/null || fail "a process is left after SIG$signal"
+done

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=dash
+#
+# What a case has at hand in the lab's machine (busybox's sh). It is given
+#   SAMARA   the program, in the build of LOCK
+#   LOCK     region or single
+#   CASE     a folder of its own, the current one; files in $CASE/out come back to the host
+# and passes when it ends with status 0, is skipped with skip, fails otherwise.
+
+BZIMAGE=/lab/kernel/vmlinuz
+VMLINUX=/lab/kernel/vmlinux
+CONSOLE=$CASE/out/console # what the guest prints on its serial port
+SOCKET=$CASE/qmp
+
+fail() {
+	echo "FAILED: $*"
+	if [ -s "$CONSOLE" ]; then
+		echo "---- the guest's console, last lines:"
+		tail -n 40 "$CONSOLE"
+	fi
+	exit 1
+}
+
+skip() {
+	echo "SKIP: $*"
+	exit 77
+}
+
+# guest_script <SCRIPT: what the next guest runs as its init, below what every script needs.
+guest_script() {
+	rm -rf "$CASE/initrd.d"
+	mkdir -p "$CASE/initrd.d"
+	{
+		echo '#!/bin/sh'
+		echo 'export PATH=/bin'
+		echo 'mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev'
+		cat
+	} >"$CASE/initrd.d/init"
+	chmod +x "$CASE/initrd.d/init"
+	{
+		cat /lab/guest.cpio
+		cd "$CASE/initrd.d" && echo init | cpio -o -H newc 2>/dev/null
+	} >"$CASE/initrd"
+}
+
+# boot [OPTION...]: samara run until it ends, the guest's console in $CONSOLE; sets status.
+# Options replace the defaults below or are added.
+boot() {
+	prepare_boot "$@"
+	eval "set -- $boot_arguments"
+	echo "+ samara $*"
+	"$SAMARA" "$@"
+	status=$?
+}
+
+# The same in the background; sets pid. wait_guest waits for its end.
+boot_background() {
+	prepare_boot "$@"
+	eval "set -- $boot_arguments"
+	echo "+ samara $* &"
+	"$SAMARA" "$@" &
+	pid=$!
+}
+
+wait_guest() {
+	wait "$pid"
+	status=$?
+}
+
+prepare_boot() {
+	o_kernel=$BZIMAGE o_initrd=$CASE/initrd o_cpus=2 o_memory=512M o_serial=file:$CONSOLE
+	o_cmdline='console=ttyS0 panic=-1 mitigations=off'
+	o_more=
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--kernel | --initrd | --cpus | --memory | --serial | --cmdline)
+			eval "o_${1#--}=\$2"
+			shift 2
+			;;
+		*)
+			o_more="$o_more '$1'"
+			shift
+			;;
+		esac
+	done
+	boot_arguments="run --kernel '$o_kernel' --initrd '$o_initrd' --cmdline '$o_cmdline' --cpus '$o_cpus'"
+	boot_arguments="$boot_arguments --memory '$o_memory' --serial '$o_serial' $o_more"
+}
+
+expect_status() {
+	[ "$status" -eq "$1" ] || fail "samara ended with status $status instead of $1"
+}
+
+# On the guest's console, or in FILE.
+expect_line() {
+	tr -d '\r' <"${2:-$CONSOLE}" | grep -E -- "$1" >"$CASE/found" || fail "no line matches: $1"
+	head -n 3 "$CASE/found"
+}
+
+expect_no_line() {
+	! tr -d '\r' <"${2:-$CONSOLE}" | grep -E -- "$1" || fail "a line matches: $1"
+}
+
+count_lines() {
+	tr -d '\r' <"${2:-$CONSOLE}" 2>/dev/null | grep -c -E -- "$1"
+}
+
+# wait_line PATTERN [COUNT]: until that many lines match on the console, or samara ends; how long
+# is the host's business, which counts this machine's CPU time.
+wait_line() {
+	until [ "$(count_lines "$1")" -ge "${2:-1}" ]; do
+		kill -0 "$pid" 2>/dev/null || fail "samara ended before the guest printed: $1"
+		usleep 100000
+	done
+}
+
+# ctl COMMAND...: must succeed; its output is in $CASE/ctl.
+ctl() {
+	echo "+ samara ctl $*"
+	"$SAMARA" ctl "$SOCKET" "$@" >"$CASE/ctl" 2>&1 || {
+		cat "$CASE/ctl"
+		fail "samara ctl $*: status $?"
+	}
+	cat "$CASE/ctl"
+}
+
+# ctl_refuses PATTERN COMMAND...: must fail with a line that says so.
+ctl_refuses() {
+	pattern=$1
+	shift
+	echo "+ samara ctl $* (must fail)"
+	! "$SAMARA" ctl "$SOCKET" "$@" >"$CASE/ctl" 2>&1 || fail "samara ctl $* did not fail"
+	expect_line "$pattern" "$CASE/ctl"
+}

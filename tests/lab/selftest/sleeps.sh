@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# lock: none
+# limit: 3
+trap '' TERM
+sleep 1000

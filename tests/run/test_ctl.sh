@@ -1,0 +1,191 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# samara ctl against a VM that runs. The guest is a few instructions: it writes 'A' at 32 MiB, then
+# prints what it reads at 48 MiB whenever that changes, '0' for a zero. SAMARA names the program.
+
+set -u
+SAMARA=${SAMARA:-build/region/samara}
+DIR=$(mktemp -d) || exit 1
+SOCKET=$DIR/qmp
+count=0
+vm=
+
+cleanup() {
+	[ -z "$vm" ] || kill -KILL "$vm" 2>/dev/null
+	rm -rf "$DIR"
+}
+trap cleanup EXIT
+
+ctl() { "$SAMARA" ctl "$SOCKET" "$@"; }
+
+# report STATUS NAME [WHY]
+report() {
+	count=$((count + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $count - $2"
+	else
+		echo "not ok $count - $2"
+		[ -z "${3:-}" ] || sed 's/^/# /' <<<"$3"
+	fi
+}
+
+# gives NAME PATTERN COMMAND...: it succeeds and prints PATTERN
+gives() {
+	local name=$1 pattern=$2 output
+	shift 2
+	output=$("$@" 2>&1) && grep -Eq -- "$pattern" <<<"$output"
+	report $? "$name" "$output"
+}
+
+# lacks NAME PATTERN COMMAND...: it succeeds and does not print PATTERN
+lacks() {
+	local name=$1 pattern=$2 output
+	shift 2
+	output=$("$@" 2>&1) && ! grep -Eq -- "$pattern" <<<"$output"
+	report $? "$name" "$output"
+}
+
+# fails STATUS NAME PATTERN COMMAND...: it ends with STATUS and one line with PATTERN
+fails() {
+	local wanted=$1 name=$2 pattern=$3 output status
+	shift 3
+	output=$("$@" 2>&1)
+	status=$?
+	[ "$status" -eq "$wanted" ] && [ "$(wc -l <<<"$output")" -eq 1 ] &&
+		grep -Eq -- "$pattern" <<<"$output"
+	report $? "$name" "status $status: $output"
+}
+
+# until_true COMMAND: at most 20 seconds
+until_true() {
+	local i
+	for ((i = 0; i < 200; i++)); do
+		eval "$1" && return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+# start OPTION...: a VM with its socket up
+start() {
+	"$SAMARA" run --kernel "$DIR/guest.elf" --memory 64M,max=1G --serial "file:$DIR/serial" \
+		--qmp "unix:$SOCKET" --cpus 2 "$@" >"$DIR/log" 2>&1 &
+	vm=$!
+	until_true '[ -S "$SOCKET" ] || ! kill -0 "$vm" 2>/dev/null' && [ -S "$SOCKET" ]
+}
+
+cat >"$DIR/guest.S" <<'END'
+	.section .note.pvh, "a", @note
+	.long 4, 4, 18		/* XEN_ELFNOTE_PHYS32_ENTRY */
+	.asciz "Xen"
+	.long start
+	.text
+	.code32
+	.globl start
+start:	movb $'A', 0x2000000
+	mov $0xff, %bl
+1:	mov 0x3000000, %al
+	cmp %al, %bl
+	je 1b
+	mov %al, %bl
+	test %al, %al
+	jnz 2f
+	mov $'0', %al
+2:	mov $0x3f8, %dx
+	out %al, %dx
+	jmp 1b
+END
+cat >"$DIR/guest.ld" <<'END'
+ENTRY(start)
+PHDRS { text PT_LOAD FLAGS(5); note PT_NOTE FLAGS(4); }
+SECTIONS {
+	. = 0x100000;
+	.note.pvh : { *(.note.pvh) } :text :note
+	.text : { *(.text) } :text
+	/DISCARD/ : { *(*) }
+}
+END
+if ! [ -w /dev/kvm ]; then
+	echo "1..0 # SKIP no /dev/kvm that may be opened"
+	exit 0
+fi
+${CC:-gcc} -nostdlib -static -no-pie -Wl,-T,"$DIR/guest.ld",--build-id=none \
+	-Wl,-z,noexecstack,-z,max-page-size=4096 -o "$DIR/guest.elf" "$DIR/guest.S" 2>"$DIR/log" &&
+	start
+report $? "a VM with a control socket starts" "$(cat "$DIR/log")"
+
+gives "the socket is its owner's" '^600$' stat -c %a "$SOCKET"
+gives "status" '^running$' ctl status
+gives "regions" '^ *0x0 +0x3ffffff +64 MiB +rw +anon' ctl regions
+gives "regions --json" '"size": 67108864' ctl regions --json
+gives "stats" '^plugged-bytes +67108864$' ctl stats
+gives "stats --json" '"plugged-bytes": 67108864' ctl stats --json
+gives "the socket with unix: before it" '^running$' "$SAMARA" ctl "unix:$SOCKET" status
+
+gives "plug" '^$' ctl plug 4G 128M
+gives "it is there" '0x100000000 +0x107ffffff +128 MiB +rw' ctl regions
+fails 1 "plug once more is refused, with the range" '0x100000000' ctl plug 4G 4K
+gives "protect" '^$' ctl protect 4G 64M ro
+gives "half of it is read-only" '0x100000000 +0x103ffffff +64 MiB +ro' ctl regions
+gives "populate" '^$' ctl populate 0x106000000 2M
+gives "the pages are counted" '0x104000000 +0x107ffffff +64 MiB +rw +anon +2 MiB' ctl regions
+gives "protect rw" '^$' ctl protect 4G 64M rw
+gives "unplug" '^$' ctl unplug 4G 128M
+lacks "it is gone" '0x100000000' ctl regions
+fails 1 "unplug of nothing is refused" '0x100000000' ctl unplug 4G 128M
+gives "plug --ro" '^$' ctl plug 4G 2M --ro
+gives "it is read-only" '0x100000000 +0x1001fffff +2 MiB +ro' ctl regions
+
+until_true '[ "$(cat "$DIR/serial")" = 0 ]'
+report $? "the guest reads zero at first" "$(cat "$DIR/serial")"
+gives "unplug what the guest reads" '^$' ctl unplug 48M 4K
+gives "remap another page there" '^$' ctl remap 32M 4K 48M
+until_true '[ "$(cat "$DIR/serial")" = 0A ]'
+report $? "the guest reads the page that was moved" "$(cat "$DIR/serial")"
+gives "unplug it" '^$' ctl unplug 48M 4K
+until_true '[ "$(cat "$DIR/serial")" = 0A0 ]'
+report $? "the guest reads zeros where nothing is" "$(cat "$DIR/serial")"
+gives "and that is counted" '^faults-nothing +[1-9]' ctl stats
+
+gives "stop" '^$' ctl stop
+gives "paused" '^paused$' ctl status
+gives "regions of a paused VM" '0x100000000' ctl regions
+gives "cont" '^$' ctl cont
+gives "running again" '^running$' ctl status
+gives "reset" '^$' ctl reset
+until_true '[ "$(ctl status 2>/dev/null)" = running ]'
+report $? "running after the reset" "$(ctl status 2>&1)"
+gives "raw" '"thread-id": [1-9]' ctl raw '{"execute":"query-cpus-fast"}'
+
+fails 1 "raw with an unknown command" 'fly' ctl raw '{"execute":"fly"}'
+fails 2 "raw without JSON" 'raw' ctl raw fly
+fails 2 "an unknown verb" 'fly' ctl fly
+fails 2 "a missing operand" 'GPA SIZE' ctl plug 4G
+fails 2 "a size that is none" 'manyM' ctl plug 4G manyM
+fails 2 "an operand too many" '1M' ctl unplug 4G 1M 1M
+fails 1 "a socket that is not there" 'no such socket' "$SAMARA" ctl "$DIR/none" status
+fails 1 "a file that is no socket" 'log' "$SAMARA" ctl "$DIR/log" status
+fails 1 "a second VM on the same socket" "$SOCKET.*listens" \
+	"$SAMARA" run --kernel "$DIR/guest.elf" --serial null --qmp "unix:$SOCKET"
+gives "the first is not disturbed" '^running$' ctl status
+
+gives "quit" '^$' ctl quit
+wait "$vm"
+report $? "quit ends samara with status 0" "$(cat "$DIR/log")"
+[ ! -e "$SOCKET" ]
+report $? "no socket file is left"
+fails 1 "then nobody is there" 'no such socket' ctl status
+
+start --paused
+report $? "a VM starts paused" "$(cat "$DIR/log")"
+gives "prelaunch" '^(prelaunch|paused)$' ctl status
+gives "plug before the start" '^$' ctl plug 4G 2M
+gives "cont" '^$' ctl cont
+gives "it runs" '^running$' ctl status
+kill -KILL "$vm"
+wait "$vm" 2>/dev/null
+until_true '[ ! -e "$SOCKET" ]'
+report $? "SIGKILL leaves no socket file"
+vm=
+echo "1..$count"

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ACPI tables (ACPI 6.4, 5.2) for a machine with reduced hardware (4.1): no PM timer, no SCI, no
+ * fixed events; sleep and reset registers instead.
+ */
+#include "vmm/acpi.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/power.h"
+#include "devices/rtc.h"
+#include "vmm/layout.h"
+
+/* unsigned char dsdt_aml_code[], made from vmm/dsdt.asl by iasl. */
+#include "vmm/dsdt.hex"
+
+#define PACKED __attribute__((packed))
+
+/* 5.2.3.2 */
+struct generic_address {
+	uint8_t space;
+	uint8_t bits;
+	uint8_t bit_offset;
+	uint8_t access_size;
+	uint64_t address;
+} PACKED;
+
+#define SPACE_IO    1
+#define ACCESS_BYTE 1
+
+/* 5.2.5.3 */
+struct rsdp {
+	char signature[8];
+	uint8_t checksum; /* of the first 20 bytes */
+	char oem_id[6];
+	uint8_t revision;
+	uint32_t rsdt;
+	uint32_t length;
+	uint64_t xsdt;
+	uint8_t extended_checksum;
+	uint8_t reserved[3];
+} PACKED;
+
+#define RSDP_V1_BYTES 20
+
+/* 5.2.6 */
+struct table_header {
+	char signature[4];
+	uint32_t length;
+	uint8_t revision;
+	uint8_t checksum;
+	char oem_id[6];
+	char oem_table_id[8];
+	uint32_t oem_revision;
+	char creator_id[4];
+	uint32_t creator_revision;
+} PACKED;
+
+/* 5.2.8 */
+struct xsdt {
+	struct table_header header;
+	uint64_t tables[2];
+} PACKED;
+
+/* 5.2.9; registers of the fixed hardware, which there is none of, are one field here. */
+struct fadt {
+	struct table_header header;
+	uint32_t firmware_ctrl;
+	uint32_t dsdt;
+	uint8_t reserved0;
+	uint8_t preferred_pm_profile;
+	uint8_t fixed_hardware[62];
+	uint8_t century;
+	uint16_t iapc_boot_arch;
+	uint8_t reserved1;
+	uint32_t flags;
+	struct generic_address reset_reg;
+	uint8_t reset_value;
+	uint16_t arm_boot_arch;
+	uint8_t minor_version;
+	uint64_t x_firmware_ctrl;
+	uint64_t x_dsdt;
+	struct generic_address x_fixed_hardware[8];
+	struct generic_address sleep_control;
+	struct generic_address sleep_status;
+	uint64_t hypervisor_vendor;
+} PACKED;
+
+_Static_assert(sizeof(struct fadt) == 276, "ACPI 6.4, table 5.9");
+
+#define FADT_WBINVD          (1u << 0)
+#define FADT_PWR_BUTTON      (1u << 4) /* none in fixed hardware */
+#define FADT_SLP_BUTTON      (1u << 5)
+#define FADT_FIX_RTC         (1u << 6)
+#define FADT_RESET_REG_SUP   (1u << 10)
+#define FADT_HW_REDUCED_ACPI (1u << 20)
+#define BOOT_ARCH_NO_VGA     (1u << 2)
+
+/* 5.2.12 */
+struct madt {
+	struct table_header header;
+	uint32_t lapic_gpa;
+	uint32_t flags;
+} PACKED;
+
+#define MADT_PCAT_COMPAT (1u << 0) /* KVM's irqchip has the two 8259s */
+
+struct madt_lapic {
+	uint8_t type, length;
+	uint8_t uid;
+	uint8_t apic_id;
+	uint32_t flags;
+} PACKED;
+
+struct madt_ioapic {
+	uint8_t type, length;
+	uint8_t id;
+	uint8_t reserved;
+	uint32_t gpa;
+	uint32_t gsi_base;
+} PACKED;
+
+struct madt_lapic_nmi {
+	uint8_t type, length;
+	uint8_t uid;
+	uint16_t flags;
+	uint8_t lint;
+} PACKED;
+
+struct madt_x2apic {
+	uint8_t type, length;
+	uint16_t reserved;
+	uint32_t apic_id;
+	uint32_t flags;
+	uint32_t uid;
+} PACKED;
+
+struct madt_x2apic_nmi {
+	uint8_t type, length;
+	uint16_t flags;
+	uint32_t uid;
+	uint8_t lint;
+	uint8_t reserved[3];
+} PACKED;
+
+#define MADT_LAPIC      0u
+#define MADT_IOAPIC     1u
+#define MADT_LAPIC_NMI  4u
+#define MADT_X2APIC     9u
+#define MADT_X2APIC_NMI 10u
+
+#define LAPIC_ENABLED   1u
+#define LAPIC_IDS       255u /* 255 itself is broadcast */
+#define ALL_CPUS_8      0xffu
+#define ALL_CPUS_32     0xffffffffu
+
+static uint8_t checksum(const void *bytes, size_t count)
+{
+	const uint8_t *at = bytes;
+	uint8_t sum = 0;
+
+	while (count--)
+		sum += *at++;
+	return -sum;
+}
+
+static void finish(struct table_header *header, const char *signature, uint8_t revision,
+		   size_t length)
+{
+	memcpy(header->signature, signature, sizeof(header->signature));
+	header->length = length;
+	header->revision = revision;
+	memcpy(header->oem_id, "SAMARA", sizeof(header->oem_id));
+	memcpy(header->oem_table_id, "SAMARA  ", sizeof(header->oem_table_id));
+	header->oem_revision = 1;
+	memcpy(header->creator_id, "SMRA", sizeof(header->creator_id));
+	header->creator_revision = 1;
+	header->checksum = 0;
+	header->checksum = checksum(header, length);
+}
+
+static struct generic_address power_register(unsigned int offset)
+{
+	return (struct generic_address){.space = SPACE_IO,
+					.bits = 8,
+					.access_size = ACCESS_BYTE,
+					.address = LAYOUT_POWER_PORT + offset};
+}
+
+static void build_fadt(struct fadt *fadt, gpa_t dsdt)
+{
+	fadt->dsdt = dsdt;
+	fadt->x_dsdt = dsdt;
+	fadt->century = RTC_CENTURY;
+	/* No 8042 as far as keyboards go: a kernel that looks for one waits long. */
+	fadt->iapc_boot_arch = BOOT_ARCH_NO_VGA;
+	fadt->flags = FADT_WBINVD | FADT_PWR_BUTTON | FADT_SLP_BUTTON | FADT_FIX_RTC |
+		      FADT_RESET_REG_SUP | FADT_HW_REDUCED_ACPI;
+	fadt->reset_reg = power_register(POWER_RESET);
+	fadt->reset_value = POWER_RESET_VALUE;
+	fadt->sleep_control = power_register(POWER_SLEEP_CONTROL);
+	fadt->sleep_status = power_register(POWER_SLEEP_STATUS);
+	fadt->minor_version = 4;
+	memcpy(&fadt->hypervisor_vendor, "samara\0\0", sizeof(fadt->hypervisor_vendor));
+	finish(&fadt->header, "FACP", 6, sizeof(*fadt));
+}
+
+static unsigned int x2apics(unsigned int cpus)
+{
+	return cpus > LAPIC_IDS ? cpus - LAPIC_IDS : 0;
+}
+
+static size_t madt_bytes(unsigned int cpus)
+{
+	size_t many = x2apics(cpus);
+
+	return sizeof(struct madt) + sizeof(struct madt_ioapic) + sizeof(struct madt_lapic_nmi) +
+	       (cpus - many) * sizeof(struct madt_lapic) + many * sizeof(struct madt_x2apic) +
+	       (many ? sizeof(struct madt_x2apic_nmi) : 0);
+}
+
+static void append(uint8_t **at, const void *bytes, size_t count)
+{
+	memcpy(*at, bytes, count);
+	*at += count;
+}
+
+/*
+ * No interrupt source overrides: KVM wires GSI n to pin n of the IOAPIC, GSI 0 (the PIT) included,
+ * and all lines are as on ISA, edge-triggered and active high.
+ */
+static void build_madt(uint8_t *bytes, unsigned int cpus)
+{
+	struct madt *madt = (struct madt *)bytes;
+	struct madt_ioapic ioapic = {MADT_IOAPIC, sizeof(ioapic), 0, 0, LAYOUT_IOAPIC_GPA, 0};
+	struct madt_lapic_nmi nmi = {MADT_LAPIC_NMI, sizeof(nmi), ALL_CPUS_8, 0, 1};
+	struct madt_x2apic_nmi x2nmi = {
+		.type = MADT_X2APIC_NMI, .length = sizeof(x2nmi), .uid = ALL_CPUS_32, .lint = 1};
+	uint8_t *at = bytes + sizeof(*madt);
+
+	madt->lapic_gpa = LAYOUT_LAPIC_GPA;
+	madt->flags = MADT_PCAT_COMPAT;
+	for (unsigned int id = 0; id < cpus; id++) {
+		struct madt_lapic lapic = {MADT_LAPIC, sizeof(lapic), id, id, LAPIC_ENABLED};
+		struct madt_x2apic x2apic = {MADT_X2APIC, sizeof(x2apic), 0, id, LAPIC_ENABLED, id};
+
+		if (id < LAPIC_IDS)
+			append(&at, &lapic, sizeof(lapic));
+		else
+			append(&at, &x2apic, sizeof(x2apic));
+	}
+	append(&at, &ioapic, sizeof(ioapic));
+	append(&at, &nmi, sizeof(nmi));
+	if (x2apics(cpus))
+		append(&at, &x2nmi, sizeof(x2nmi));
+	finish(&madt->header, "APIC", 5, at - bytes);
+}
+
+static void build_rsdp(struct rsdp *rsdp, gpa_t xsdt)
+{
+	memcpy(rsdp->signature, "RSD PTR ", sizeof(rsdp->signature));
+	memcpy(rsdp->oem_id, "SAMARA", sizeof(rsdp->oem_id));
+	rsdp->revision = 2;
+	rsdp->length = sizeof(*rsdp);
+	rsdp->xsdt = xsdt;
+	rsdp->checksum = checksum(rsdp, RSDP_V1_BYTES);
+	rsdp->extended_checksum = checksum(rsdp, sizeof(*rsdp));
+}
+
+/* A place for the next table. */
+static size_t reserve(size_t *end, size_t bytes)
+{
+	size_t at = (*end + 15) & ~(size_t)15;
+
+	*end = at + bytes;
+	return at;
+}
+
+int acpi_build(unsigned int cpus, gpa_t gpa, size_t max_bytes, struct acpi_tables *out,
+	       struct samara_error *err)
+{
+	size_t end = 0;
+	size_t rsdp = reserve(&end, sizeof(struct rsdp));
+	size_t xsdt = reserve(&end, sizeof(struct xsdt));
+	size_t fadt = reserve(&end, sizeof(struct fadt));
+	size_t dsdt = reserve(&end, sizeof(dsdt_aml_code));
+	size_t madt = reserve(&end, madt_bytes(cpus));
+	uint8_t *bytes;
+	struct xsdt *root;
+
+	if (end > max_bytes)
+		return samara_error_set(err, -E2BIG,
+					"ACPI tables for %u vCPUs need %zu bytes, there is room "
+					"for %zu",
+					cpus, end, max_bytes);
+	bytes = calloc(1, end);
+	if (!bytes)
+		return samara_error_set(err, -ENOMEM, "ACPI tables: out of memory");
+
+	memcpy(bytes + dsdt, dsdt_aml_code, sizeof(dsdt_aml_code));
+	build_fadt((struct fadt *)(bytes + fadt), gpa + dsdt);
+	build_madt(bytes + madt, cpus);
+	root = (struct xsdt *)(bytes + xsdt);
+	root->tables[0] = gpa + fadt;
+	root->tables[1] = gpa + madt;
+	finish(&root->header, "XSDT", 1, sizeof(*root));
+	build_rsdp((struct rsdp *)(bytes + rsdp), gpa + xsdt);
+
+	*out = (struct acpi_tables){
+		.bytes = bytes,
+		.size_bytes = end,
+		.gpa = gpa,
+		.rsdp = gpa + rsdp,
+	};
+	return 0;
+}
+
+void acpi_free(struct acpi_tables *tables)
+{
+	free(tables->bytes);
+	*tables = (struct acpi_tables){0};
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <argp.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "vmm/commands.h"
+#include "vmm/config.h"
+#include "vmm/domain_xml.h"
+#include "vmm/janitor.h"
+#include "vmm/qmp.h"
+#include "vmm/terminal.h"
+#include "vmm/vm.h"
+
+/* What shells report of a process that a signal ended. */
+#define EXIT_SIGNAL 128
+
+/* ---- The command line ---- */
+
+enum {
+	OPTION_KERNEL = 'k',
+	OPTION_INITRD = 'i',
+	OPTION_CMDLINE = 'c',
+	OPTION_MEMORY = 'm',
+	OPTION_NAME = 'n',
+	OPTION_CPUS = 0x100,
+	OPTION_SERIAL,
+	OPTION_QMP,
+	OPTION_DOMAIN,
+	OPTION_NO_REBOOT,
+	OPTION_PAUSED,
+};
+
+static const struct argp_option options[] = {
+	{"kernel", OPTION_KERNEL, "FILE", 0,
+	 "Linux kernel: a bzImage (vmlinuz) or an ELF file with a PVH entry (vmlinux)", 1},
+	{"initrd", OPTION_INITRD, "FILE", 0, "Its initial RAM disk", 1},
+	{"cmdline", OPTION_CMDLINE, "TEXT", 0, "Its command line", 1},
+	{"append", 0, NULL, OPTION_ALIAS, NULL, 1},
+	{"domain", OPTION_DOMAIN, "FILE.xml", 0,
+	 "Take all of this from a libvirt domain XML; options given besides override it", 1},
+	{"cpus", OPTION_CPUS, "N", 0, "vCPUs (1)", 2},
+	{"memory", OPTION_MEMORY, "SIZE[,...]", 0,
+	 "Memory at start (512M). ,max=SIZE: with what can be plugged (as much as at start). "
+	 ",backing=anon|memfd: what is behind it (anon)",
+	 2},
+	{"serial", OPTION_SERIAL, "TO", 0,
+	 "Where the serial port leads: stdio, pty, file:PATH or null (stdio)", 3},
+	{"qmp", OPTION_QMP, "unix:PATH", 0, "Control socket, for samara ctl and other QMP clients",
+	 3},
+	{"name", OPTION_NAME, "NAME", 0, "The machine's name (samara)", 3},
+	{"paused", OPTION_PAUSED, NULL, 0, "Wait for 'cont' on the control socket", 4},
+	{"no-reboot", OPTION_NO_REBOOT, NULL, 0, "End when the guest resets the machine", 4},
+	{0},
+};
+
+static const char doc[] =
+	"Run a virtual machine in the foreground, its serial port on this terminal."
+	"\vConsole keys, when standard input is a terminal:\n"
+	"  Ctrl-A x   end the virtual machine\n"
+	"  Ctrl-A h   help\n"
+	"  Ctrl-A a   send Ctrl-A to the guest (Ctrl-A Ctrl-A, too)\n"
+	"  Any other key after Ctrl-A is ignored. Ctrl-C and Ctrl-Z go to the guest.\n"
+	"When it is none, bytes pass unchanged, and its end is not the machine's.\n"
+	"\n"
+	"SIGTERM, SIGINT, SIGHUP and SIGQUIT end the machine; a second one ends samara at once.\n"
+	"\n"
+	"Exit status: 0 when the guest powered off (or reset the machine, with --no-reboot), or "
+	"was "
+	"ended by Ctrl-A x or the control socket; 1 for a failure; 2 for a wrong command line; 128 "
+	"and "
+	"the signal's number when a signal ended it.\n"
+	"\n"
+	"Examples:\n"
+	"  samara run --kernel vmlinuz --initrd initrd --cmdline console=ttyS0 --cpus 2\n"
+	"  samara run -k vmlinux -m 512M,max=4G --serial pty --qmp unix:/run/vm.sock\n"
+	"  samara run --domain guest.xml --serial file:guest.log\n";
+
+/* Options that are given go over what a domain XML says: so the domain is read in a first pass. */
+struct parse {
+	struct vm_config *config;
+	const char *domain;
+	bool domain_pass;
+};
+
+/* Replace a string of the config. */
+static void set_string(char **string, const char *value, struct argp_state *state)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		argp_failure(state, SAMARA_EXIT_FAILURE, ENOMEM, "options");
+	free(*string);
+	*string = copy;
+}
+
+static unsigned int parse_cpus(const char *text, struct argp_state *state)
+{
+	unsigned long cpus;
+	char *end;
+
+	errno = 0;
+	cpus = strtoul(text, &end, 10);
+	if (errno || *text < '0' || *text > '9' || *end || cpus < 1 || cpus > VM_MAX_CPUS)
+		argp_error(state, "--cpus: '%s' is not a number from 1 to %d", text, VM_MAX_CPUS);
+	return (unsigned int)cpus;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct parse *parse = state->input;
+	struct vm_config *config = parse->config;
+	struct samara_error err = {0};
+	int ret = 0;
+
+	if (parse->domain_pass) {
+		if (key == OPTION_DOMAIN)
+			parse->domain = arg;
+		return key == ARGP_KEY_ARG ? ARGP_ERR_UNKNOWN : 0;
+	}
+	switch (key) {
+	case OPTION_KERNEL:
+		set_string(&config->kernel, arg, state);
+		break;
+	case OPTION_INITRD:
+		set_string(&config->initrd, arg, state);
+		break;
+	case OPTION_CMDLINE:
+		set_string(&config->cmdline, arg, state);
+		break;
+	case OPTION_NAME:
+		set_string(&config->name, arg, state);
+		break;
+	case OPTION_DOMAIN:
+		break;
+	case OPTION_CPUS:
+		config->cpus = parse_cpus(arg, state);
+		break;
+	case OPTION_MEMORY:
+		ret = parse_memory(arg, config, &err);
+		break;
+	case OPTION_SERIAL:
+		ret = parse_serial(arg, &config->serial, &err);
+		break;
+	case OPTION_QMP:
+		ret = parse_qmp(arg, &config->qmp_path, &err);
+		break;
+	case OPTION_NO_REBOOT:
+		config->no_reboot = true;
+		break;
+	case OPTION_PAUSED:
+		config->start_paused = true;
+		break;
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s': what is it? A kernel is given by --kernel", arg);
+		break;
+	case ARGP_KEY_END:
+		ret = vm_config_check(config, &err);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	if (ret)
+		argp_error(state, "%s", err.text);
+	return 0;
+}
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse_option,
+	.doc = doc,
+};
+
+static void warn(const char *text, void *arg)
+{
+	(void)arg;
+	fprintf(stderr, "samara: warning: %s\n", text);
+}
+
+/* Wrong command lines end the process here, with SAMARA_EXIT_USAGE. */
+static int read_config(int argc, char **argv, struct vm_config *config, struct samara_error *err)
+{
+	struct parse parse = {.config = config, .domain_pass = true};
+	int ret;
+
+	argp_err_exit_status = SAMARA_EXIT_USAGE;
+	/* Silent: the second pass says what is wrong, and answers --help. */
+	argp_parse(&argp, argc, argv, ARGP_SILENT, NULL, &parse);
+	if (parse.domain) {
+		ret = domain_xml_read(parse.domain, config, warn, NULL, err);
+		if (ret)
+			return ret;
+	}
+	parse.domain_pass = false;
+	argp_parse(&argp, argc, argv, 0, NULL, &parse);
+	return 0;
+}
+
+/* ---- Signals ---- */
+
+/*
+ * struct signals - the thread that takes samara's signals
+ *
+ * @vm, @ended_by: @lock. The others: immutable while the thread runs.
+ */
+struct signals {
+	pthread_t thread;
+	int fd;      /* signalfd */
+	int stop_fd; /* eventfd */
+	pthread_mutex_t lock;
+	struct vm *vm; /* NULL: none yet, or no longer */
+	int ended_by;  /* the first signal that asked for the end, 0: none */
+};
+
+static void end_by_signal(struct signals *signals, int number)
+{
+	pthread_mutex_lock(&signals->lock);
+	if (!signals->vm || signals->ended_by) {
+		/* Nothing that could end in order, or it takes too long. The janitor does the rest. */
+		terminal_release();
+		_exit(EXIT_SIGNAL + number);
+	}
+	signals->ended_by = number;
+	vm_quit(signals->vm);
+	pthread_mutex_unlock(&signals->lock);
+}
+
+static void take_signal(struct signals *signals)
+{
+	struct signalfd_siginfo info;
+
+	if (read(signals->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	switch (info.ssi_signo) {
+	case SIGTSTP:
+		terminal_suspend();
+		kill(getpid(), SIGSTOP);
+		break;
+	case SIGCONT:
+		terminal_resume();
+		break;
+	default:
+		end_by_signal(signals, (int)info.ssi_signo);
+		break;
+	}
+}
+
+static void *signals_main(void *arg)
+{
+	struct signals *signals = arg;
+	struct pollfd fds[2] = {
+		{.fd = signals->fd, .events = POLLIN},
+		{.fd = signals->stop_fd, .events = POLLIN},
+	};
+
+	pthread_setname_np(pthread_self(), "signals");
+	for (;;) {
+		if (poll(fds, 2, -1) < 0)
+			continue;
+		if (fds[1].revents)
+			return NULL;
+		if (fds[0].revents)
+			take_signal(signals);
+	}
+}
+
+/*
+ * Block them in this thread and so in all that it starts, and take them in a thread of their own.
+ * A signal that we were told to ignore (nohup, a shell's background jobs) stays ignored.
+ */
+static int signals_start(struct signals *signals, struct samara_error *err)
+{
+	static const int taken[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT};
+	struct sigaction action;
+	sigset_t set, block;
+	size_t i;
+	int ret;
+
+	memset(signals, 0, sizeof(*signals));
+	pthread_mutex_init(&signals->lock, NULL);
+	sigemptyset(&set);
+	for (i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
+		if (!sigaction(taken[i], NULL, &action) && action.sa_handler != SIG_IGN)
+			sigaddset(&set, taken[i]);
+	block = set;
+	sigaddset(&block, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &block, NULL);
+
+	signals->fd = signalfd(-1, &set, SFD_CLOEXEC);
+	signals->stop_fd = eventfd(0, EFD_CLOEXEC);
+	ret = signals->fd < 0 || signals->stop_fd < 0 ? -errno : 0;
+	if (!ret)
+		ret = -pthread_create(&signals->thread, NULL, signals_main, signals);
+	return ret ? samara_error_set(err, ret, "cannot take signals: %s", strerror(-ret)) : 0;
+}
+
+/* From here on a signal ends @vm in order; with NULL, it ends samara at once. */
+static void signals_set_vm(struct signals *signals, struct vm *vm)
+{
+	pthread_mutex_lock(&signals->lock);
+	signals->vm = vm;
+	pthread_mutex_unlock(&signals->lock);
+}
+
+static void signals_stop(struct signals *signals)
+{
+	eventfd_write(signals->stop_fd, 1);
+	pthread_join(signals->thread, NULL);
+	close(signals->stop_fd);
+	close(signals->fd);
+	pthread_mutex_destroy(&signals->lock);
+}
+
+/* ---- The run ---- */
+
+static int run_vm(const struct vm_config *config, struct signals *signals, struct samara_error *err)
+{
+	struct qmp_server *qmp = NULL;
+	enum vm_end end;
+	struct vm *vm;
+	int ret;
+
+	ret = vm_create(config, &vm, err);
+	if (ret)
+		return ret;
+	signals_set_vm(signals, vm);
+	if (config->qmp_path)
+		ret = qmp_server_start(vm, config->qmp_path, &qmp, err);
+	if (!ret)
+		ret = vm_run(vm, &end, err);
+	/* Its threads may be in the middle of a command on the VM. */
+	if (qmp)
+		qmp_server_stop(qmp);
+	signals_set_vm(signals, NULL);
+	vm_destroy(vm);
+	return ret;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct samara_error err = {0};
+	struct signals signals;
+	struct vm_config config;
+	int ret;
+
+	vm_config_init(&config);
+	ret = read_config(argc, argv, &config, &err);
+	/* libvirt's parser has no threads: the janitor is still the first to be started. */
+	if (!ret)
+		ret = janitor_start(&err);
+	if (ret)
+		goto out;
+	ret = signals_start(&signals, &err);
+	if (ret)
+		goto out_janitor;
+	ret = run_vm(&config, &signals, &err);
+	signals_stop(&signals);
+	terminal_release();
+	if (!ret && signals.ended_by)
+		ret = EXIT_SIGNAL + signals.ended_by;
+out_janitor:
+	janitor_stop();
+out:
+	vm_config_free(&config);
+	if (ret >= 0)
+		return ret;
+	fprintf(stderr, "samara: %s\n", err.text);
+	return SAMARA_EXIT_FAILURE;
+}

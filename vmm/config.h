@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VMM_CONFIG_H
+#define VMM_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <samara/error.h>
+#include <samara/guest_mm.h>
+
+/* APIC ids of a byte, as in the MADT's local APIC structure (ACPI 6.4, 5.2.12.2); 255 is all. */
+#define VM_MAX_CPUS         254
+
+/* Less than this holds no kernel, nor the tables beside it. */
+#define VM_MIN_MEMORY_BYTES (UINT64_C(2) << 20)
+
+enum chardev_kind {
+	CHARDEV_NULL,
+	CHARDEV_STDIO,
+	CHARDEV_PTY,
+	CHARDEV_FILE,
+};
+
+/* Where a serial port's bytes go. */
+struct chardev_config {
+	enum chardev_kind kind;
+	char *path; /* CHARDEV_FILE */
+};
+
+/**
+ * struct vm_config - what a VM shall be: filled from the command line or a domain XML
+ *
+ * Strings are owned by the config.
+ */
+struct vm_config {
+	char *name;    /* NULL: "samara" */
+	char *kernel;  /* bzImage or ELF with a PVH note */
+	char *initrd;  /* NULL: none */
+	char *cmdline; /* NULL: "" */
+	unsigned int cpus;
+	uint64_t memory_bytes;
+	uint64_t max_memory_bytes; /* at least memory_bytes */
+	enum guest_mm_backing backing;
+	struct chardev_config serial;
+	char *qmp_path; /* NULL: no control socket */
+	bool no_reboot; /* a guest reset ends samara */
+	bool start_paused;
+};
+
+/* The defaults: 1 vCPU, 512 MiB, anonymous memory, serial on stdio. */
+void vm_config_init(struct vm_config *config);
+void vm_config_free(struct vm_config *config);
+
+/**
+ * vm_config_check() - whether the parts fit together
+ *
+ * Return: 0, -EINVAL with the option by name.
+ */
+int vm_config_check(const struct vm_config *config, struct samara_error *err);
+
+/**
+ * parse_size() - a size as people write it: 512M, 4G, 0x1000, 65536, 4KiB; binary multiples
+ * @what: what it is, for the message
+ *
+ * Return: 0, -EINVAL (no number, unknown suffix), -ERANGE (over 64 bits).
+ */
+int parse_size(const char *text, const char *what, uint64_t *bytes, struct samara_error *err);
+
+/* "512M,max=4G", "stdio|pty|file:PATH|null", "unix:PATH": the values of the options of samara run. */
+int parse_memory(const char *text, struct vm_config *config, struct samara_error *err);
+int parse_serial(const char *text, struct chardev_config *serial, struct samara_error *err);
+int parse_qmp(const char *text, char **path, struct samara_error *err);
+
+#endif

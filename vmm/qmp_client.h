@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VMM_QMP_CLIENT_H
+#define VMM_QMP_CLIENT_H
+
+#include <jansson.h>
+
+#include <samara/error.h>
+
+/*
+ * A client of a control socket; one thread uses it.
+ */
+struct qmp_client;
+
+/**
+ * qmp_client_connect() - connect, check the greeting, negotiate
+ *
+ * Context: May sleep; a server that says nothing is given up after five seconds.
+ * Return: 0, -ENAMETOOLONG, -ENOENT, -ECONNREFUSED (nobody listens), -EACCES, -EPROTO (not a QMP
+ * server), -ETIMEDOUT, -ECONNRESET; each with the path by name.
+ */
+int qmp_client_connect(const char *path, struct qmp_client **out, struct samara_error *err);
+
+/**
+ * qmp_client_run() - carry out one command
+ * @command: the whole message, an object with "execute"; stays the caller's
+ * @result: what the command returned, to be released; may be NULL
+ *
+ * Events that come meanwhile are passed over.
+ *
+ * Context: May sleep for as long as the command takes.
+ * Return: 0, -EREMOTEIO (the server refused it; the text is the server's), -ECONNRESET (the
+ * connection ended before the reply), -EPROTO (what came is no reply), -ENOMEM.
+ */
+int qmp_client_run(struct qmp_client *client, json_t *command, json_t **result,
+		   struct samara_error *err);
+
+void qmp_client_close(struct qmp_client *client);
+
+#endif

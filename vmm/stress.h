@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VMM_STRESS_H
+#define VMM_STRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <samara/error.h>
+#include <samara/guest_mm.h>
+
+#include "vmm/stress_hist.h"
+
+/*
+ * A run of `samara stress`: a VM whose vCPUs write and check memory (guest/stress.c), and workers of
+ * the host that plug, unplug, move and protect it meanwhile.
+ */
+
+/**
+ * struct stress_options - what to run; stress_options_init() sets the defaults
+ * @operators: workers that take the mix of operations through slots and special ranges
+ * @strangers: workers that do long operations on memory that nobody uses
+ * @fault_around_pages: a power of two; one first touch in each such chunk is timed
+ */
+struct stress_options {
+	unsigned int seconds, cpus, slots;
+	uint64_t slot_bytes, stranger_bytes;
+	unsigned int operators, strangers;
+	unsigned int fault_around_pages;
+	enum guest_mm_backing backing;
+	bool copy_only;
+	uint64_t seed;
+};
+
+void stress_options_init(struct stress_options *options);
+
+enum stress_op {
+	STRESS_OP_PLUG,
+	STRESS_OP_UNPLUG,
+	STRESS_OP_REMAP,
+	STRESS_OP_PROTECT,
+	STRESS_OP_POPULATE,
+	STRESS_OP_REFUSED, /* asked for what must fail, and it did */
+	STRESS_OPS
+};
+
+/* "plug", "unplug", ... */
+extern const char *const stress_op_names[STRESS_OPS];
+
+/**
+ * struct stress_result - what a run has done and found
+ * @operations: by kind; those on slots, special ranges and the strangers' memory
+ * @operation_ns: how long each took the worker, in nanoseconds
+ * @fault_cycles: first touches that the vCPUs timed, in TSC cycles
+ * @tsc_hz: cycles per second of the guest's time-stamp counter, 0 if it was not to be found out
+ * @integrity_errors: words that were not what they had to be, found by vCPUs or the host
+ * @lost_increments: differences between counters in memory and the increments made
+ * @operation_errors: operations that failed, or succeeded, and should not have
+ * @stuck_cpus: vCPUs that got nowhere for STRESS_STUCK_S seconds at the end
+ * @failure: why the run ended early; code 0: it did not
+ */
+struct stress_result {
+	struct stress_options options;
+	double seconds;
+	uint64_t operations[STRESS_OPS];
+	struct stress_hist operation_ns[STRESS_OPS];
+	struct stress_hist fault_cycles;
+	double tsc_hz;
+	uint64_t integrity_errors, lost_increments, operation_errors;
+	unsigned int stuck_cpus;
+	uint64_t checked_by_guest_bytes, checked_by_host_bytes;
+	uint64_t visits, increments, nothing_accesses, live_missed, dma;
+	struct guest_mm_stats mm;
+	bool interrupted;
+	struct samara_error failure;
+};
+
+/* What a progress line shows. */
+struct stress_progress {
+	double seconds;
+	uint64_t operations, faults, errors;
+};
+
+/**
+ * struct stress_watcher - who wants to hear of a run while it goes on
+ * @progress: about ten times a second, from the thread that called stress_run()
+ * @note: one line about an error, from any thread, one at a time; only the first ones are told
+ */
+struct stress_watcher {
+	void (*progress)(const struct stress_progress *progress, void *arg);
+	void (*note)(const char *line, void *arg);
+	void *arg;
+};
+
+/**
+ * stress_run() - run it
+ * @interrupt: becomes non-zero when the run shall end early
+ *
+ * Context: May sleep, starts threads. A signal makes it look at @interrupt sooner.
+ * Return: 0 when it ran, whatever it found; or why it could not start.
+ */
+int stress_run(const struct stress_options *options, const struct stress_watcher *watcher,
+	       const volatile int *interrupt, struct stress_result *result,
+	       struct samara_error *err);
+
+/* Whether a run found nothing wrong. */
+bool stress_passed(const struct stress_result *result);
+
+/* Report (vmm/stress_report.c). */
+
+/* The result as text for people. */
+int stress_print(const struct stress_result *result, FILE *out, struct samara_error *err);
+
+/* The result as one JSON object. */
+int stress_write_json(const struct stress_result *result, FILE *out, struct samara_error *err);
+
+/* Two results that stress_write_json() wrote, side by side. */
+int stress_compare(const char *path_a, const char *path_b, FILE *out, struct samara_error *err);
+
+#endif

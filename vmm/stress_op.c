@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/stress_clock.h"
+#include "vmm/stress_state.h"
+
+const char *const stress_op_names[STRESS_OPS] = {
+	[STRESS_OP_PLUG] = "plug",         [STRESS_OP_UNPLUG] = "unplug",
+	[STRESS_OP_REMAP] = "remap",       [STRESS_OP_PROTECT] = "protect",
+	[STRESS_OP_POPULATE] = "populate", [STRESS_OP_REFUSED] = "refused",
+};
+
+#define PIECES_MAX 3
+
+static int call(struct guest_mm *mm, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
+		uint64_t argument, struct samara_error *err)
+{
+	switch (op) {
+	case STRESS_OP_PLUG:
+		return guest_mm_plug(mm, gpa, size_bytes, (unsigned int)argument, err);
+	case STRESS_OP_UNPLUG:
+		return guest_mm_unplug(mm, gpa, size_bytes, err);
+	case STRESS_OP_REMAP:
+		return guest_mm_remap(mm, gpa, size_bytes, argument, err);
+	case STRESS_OP_PROTECT:
+		return guest_mm_protect(mm, gpa, size_bytes, (unsigned int)argument, err);
+	case STRESS_OP_POPULATE:
+		return guest_mm_populate(mm, gpa, size_bytes, err);
+	default:
+		return samara_error_set(err, -EINVAL, "no such operation");
+	}
+}
+
+static void count(struct stress_worker *w, enum stress_op op, uint64_t ns)
+{
+	w->operations[op]++;
+	stress_hist_add(&w->operation_ns[op], ns);
+	__atomic_fetch_add(&w->stress->operations, 1, __ATOMIC_RELAXED);
+}
+
+int stress_op(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
+	      uint64_t argument)
+{
+	struct samara_error err = {0};
+	uint64_t start = stress_now_ns();
+	int ret = call(w->stress->mm, op, gpa, size_bytes, argument, &err);
+
+	if (ret)
+		stress_operation_error(w->stress, &err, stress_op_names[op]);
+	else
+		count(w, op, stress_now_ns() - start);
+	return ret;
+}
+
+int stress_op_pieces(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
+		     uint64_t argument)
+{
+	uint64_t pages = size_bytes / SAMARA_PAGE_BYTES, cut[PIECES_MAX + 1] = {0};
+	unsigned int pieces = 1 + (unsigned int)stress_below(&w->rng, PIECES_MAX);
+	unsigned int first, i;
+
+	if (pages < PIECES_MAX)
+		pieces = 1;
+	for (i = 1; i < pieces; i++)
+		cut[i] = cut[i - 1] + 1 + stress_below(&w->rng, pages - cut[i - 1] - (pieces - i));
+	cut[pieces] = pages;
+
+	first = (unsigned int)stress_below(&w->rng, pieces);
+	for (i = 0; i < pieces; i++) {
+		unsigned int piece = (first + i) % pieces;
+		uint64_t offset = cut[piece] * SAMARA_PAGE_BYTES;
+		uint64_t bytes = (cut[piece + 1] - cut[piece]) * SAMARA_PAGE_BYTES;
+		int ret = stress_op(w, op, gpa + offset, bytes,
+				    op == STRESS_OP_REMAP ? argument + offset : argument);
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+void stress_op_refused(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
+		       uint64_t argument, int expected)
+{
+	struct samara_error err = {0};
+	uint64_t start = stress_now_ns();
+	int ret = call(w->stress->mm, op, gpa, size_bytes, argument, &err);
+	char text[160];
+
+	if (ret == expected && err.code == expected && err.text[0]) {
+		count(w, STRESS_OP_REFUSED, stress_now_ns() - start);
+		return;
+	}
+	snprintf(text, sizeof(text), "%s of %#llx, %#llx bytes, had to fail with %s and gave %s",
+		 stress_op_names[op], (unsigned long long)gpa, (unsigned long long)size_bytes,
+		 strerror(-expected), ret ? strerror(-ret) : "success");
+	stress_operation_error(w->stress, &err, text);
+}

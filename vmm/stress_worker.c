@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The host's threads: operators take the mix of operations, strangers do long ones on memory that
+ * nobody else uses, and a device does DMA to memory that operators move.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "vmm/stress_clock.h"
+#include "vmm/stress_state.h"
+
+#define DEVICE_PAGES     (STRESS_DEVICE_BYTES / SAMARA_PAGE_BYTES)
+#define DEVICE_PIN_PAGES 16
+
+/* How long a device holds its pages at most, and rests after that. */
+#define DEVICE_HOLD_NS   UINT64_C(500000)
+#define DEVICE_REST_NS   UINT64_C(1000000)
+
+/* All slots are the guest's: it takes some milliseconds for a visit where it is emulated. */
+#define SLOTS_BUSY_NS    UINT64_C(200000)
+
+/* Markers in a stranger's memory, at so many places. */
+#define MARKERS          16
+
+void *stress_operator_main(void *arg)
+{
+	struct stress_worker *w = arg;
+	struct stress *s = w->stress;
+
+	pthread_setname_np(pthread_self(), "operator");
+	while (!stress_stopping(s)) {
+		unsigned int choice = (unsigned int)stress_below(&w->rng, 100);
+
+		if (choice < 6)
+			stress_move(w, &s->live);
+		else if (choice < 10)
+			stress_move(w, &s->device);
+		else if (choice < 14)
+			stress_protect_step(w);
+		else if (!stress_slot_step(w))
+			stress_sleep_ns(SLOTS_BUSY_NS);
+	}
+	return NULL;
+}
+
+/* ---- Strangers -------------------------------------------------------------------------------- */
+
+static gpa_t marker_offset(const struct stress_worker *w, unsigned int n)
+{
+	uint64_t stride = w->stress->layout.stranger_bytes / MARKERS;
+
+	return n * (stride & ~(SAMARA_PAGE_BYTES - 1));
+}
+
+static void write_markers(struct stress_worker *w, gpa_t gpa, uint32_t generation)
+{
+	for (unsigned int i = 0; i < MARKERS; i++) {
+		gpa_t at = gpa + marker_offset(w, i);
+		uint64_t word = stress_pattern(at, generation);
+
+		if (guest_mm_write(w->stress->mm, at, &word, sizeof(word)))
+			stress_operation_error(w->stress, NULL, "writing what is plugged failed");
+	}
+}
+
+/* @written: where they were written; @generation 0: they must be gone. */
+static void check_markers(struct stress_worker *w, gpa_t gpa, gpa_t written, uint32_t generation)
+{
+	for (unsigned int i = 0; i < MARKERS; i++) {
+		gpa_t offset = marker_offset(w, i);
+		uint64_t word = 0;
+		uint64_t expected = generation ? stress_pattern(written + offset, generation) : 0;
+
+		/* Small memory has its markers in fewer places: the last one written counts. */
+		if (i && offset == marker_offset(w, i - 1))
+			continue;
+		if (guest_mm_read(w->stress->mm, gpa + offset, &word, sizeof(word)))
+			stress_operation_error(w->stress, NULL, "reading what is plugged failed");
+		else if (word != expected)
+			stress_integrity_error(w->stress, "a marker in memory nobody uses",
+					       gpa + offset, generation, expected, word);
+		w->checked_bytes += sizeof(word);
+	}
+}
+
+void *stress_stranger_main(void *arg)
+{
+	struct stress_worker *w = arg;
+	struct stress *s = w->stress;
+	uint64_t bytes = s->layout.stranger_bytes;
+	uint32_t generation = 0;
+
+	pthread_setname_np(pthread_self(), "stranger");
+	while (!stress_stopping(s)) {
+		unsigned int which = (unsigned int)stress_random(&w->rng) & 1;
+		gpa_t gpa = stress_stranger_gpa(&s->layout, w->index, which);
+		gpa_t other = stress_stranger_gpa(&s->layout, w->index, !which);
+
+		if (stress_op(w, STRESS_OP_PLUG, gpa, bytes, GUEST_MM_RDWR))
+			break;
+		check_markers(w, gpa, gpa, 0);
+		if (stress_op(w, STRESS_OP_POPULATE, gpa, bytes, 0))
+			break;
+		generation = generation % 0xffff + 1;
+		write_markers(w, gpa, generation);
+		if (!stress_stopping(s) && stress_below(&w->rng, 3) == 0) {
+			if (stress_op(w, STRESS_OP_REMAP, gpa, bytes, other))
+				break;
+			check_markers(w, other, gpa, generation);
+			gpa = other;
+		}
+		if (stress_op(w, STRESS_OP_UNPLUG, gpa, bytes, 0))
+			break;
+	}
+	return NULL;
+}
+
+/* ---- The device ------------------------------------------------------------------------------- */
+
+/* Names of what the device wrote: where the page is in the device's range, and when. */
+static uint64_t device_word(const struct stress *s, unsigned int page, unsigned int k,
+			    uint32_t generation)
+{
+	gpa_t home = s->layout.device_gpa[0] + page * SAMARA_PAGE_BYTES + k * 8;
+
+	return generation ? stress_pattern(home, generation) : 0;
+}
+
+/* A page's words through a pin, whose elements are whole pages. */
+static uint64_t *pinned_page(const struct guest_mm_pin *pin, unsigned int n)
+{
+	uint64_t offset = n * SAMARA_PAGE_BYTES;
+
+	for (unsigned int i = 0; i < pin->iov_count; i++) {
+		if (offset < pin->iov[i].iov_len)
+			return (uint64_t *)((char *)pin->iov[i].iov_base + offset);
+		offset -= pin->iov[i].iov_len;
+	}
+	return NULL;
+}
+
+static void device_check(struct stress_worker *w, const struct guest_mm_pin *pin, gpa_t gpa,
+			 unsigned int first, unsigned int count, const uint32_t *generations)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		const uint64_t *words = pinned_page(pin, i);
+
+		for (unsigned int k = 0; words && k < STRESS_PAGE_WORDS; k++) {
+			uint64_t expected =
+				device_word(w->stress, first + i, k, generations[first + i]);
+
+			if (words[k] != expected)
+				stress_integrity_error(w->stress, "what a device wrote",
+						       gpa + i * SAMARA_PAGE_BYTES + k * 8,
+						       generations[first + i], expected, words[k]);
+		}
+	}
+	w->checked_bytes += count * SAMARA_PAGE_BYTES;
+}
+
+static void device_fill(struct stress_worker *w, const struct guest_mm_pin *pin, unsigned int first,
+			unsigned int count, uint32_t *generations)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		uint64_t *words = pinned_page(pin, i);
+		uint32_t generation = generations[first + i] % 0xffff + 1;
+
+		for (unsigned int k = 0; words && k < STRESS_PAGE_WORDS; k++)
+			words[k] = device_word(w->stress, first + i, k, generation);
+		generations[first + i] = generation;
+	}
+}
+
+static void device_step(struct stress_worker *w, uint32_t *generations)
+{
+	struct stress *s = w->stress;
+	unsigned int count = 1 + (unsigned int)stress_below(&w->rng, DEVICE_PIN_PAGES);
+	unsigned int first = (unsigned int)stress_below(&w->rng, DEVICE_PAGES - count);
+	bool write = stress_random(&w->rng) & 1;
+	unsigned int turn = __atomic_load_n(&s->device.turn, __ATOMIC_SEQ_CST);
+	gpa_t gpa = __atomic_load_n(&s->device.gpa, __ATOMIC_ACQUIRE) + first * SAMARA_PAGE_BYTES;
+	struct guest_mm_pin pin;
+	int ret = guest_mm_pin(s->mm, gpa, count * SAMARA_PAGE_BYTES, write, &pin);
+
+	if (ret) {
+		/* Moved away: a device would be told. Without a move there is no reason. */
+		if (!(turn & 1) && turn == __atomic_load_n(&s->device.turn, __ATOMIC_SEQ_CST)) {
+			struct samara_error err = {0};
+
+			samara_error_set(&err, ret, "gpa %#llx: %s", (unsigned long long)gpa,
+					 strerror(-ret));
+			stress_operation_error(s, &err, "pinning what is plugged");
+		}
+		return;
+	}
+	device_check(w, &pin, gpa, first, count, generations);
+	if (write) {
+		device_fill(w, &pin, first, count, generations);
+		stress_sleep_ns(stress_below(&w->rng, DEVICE_HOLD_NS));
+		device_check(w, &pin, gpa, first, count, generations);
+	}
+	guest_mm_unpin(&pin);
+	w->dma++;
+}
+
+void *stress_device_main(void *arg)
+{
+	struct stress_worker *w = arg;
+	uint32_t generations[DEVICE_PAGES] = {0};
+
+	pthread_setname_np(pthread_self(), "device");
+	while (!stress_stopping(w->stress)) {
+		device_step(w, generations);
+		stress_sleep_ns(stress_below(&w->rng, DEVICE_REST_NS));
+	}
+	return NULL;
+}

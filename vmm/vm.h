@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef VMM_VM_H
+#define VMM_VM_H
+
+#include <stdbool.h>
+
+#include <samara/error.h>
+#include <samara/guest_mm.h>
+
+#include "vmm/config.h"
+
+/*
+ * A virtual machine: KVM, vCPUs, guest memory and devices put together.
+ */
+struct vm;
+
+enum vm_state {
+	VM_PRELAUNCH, /* made, never ran */
+	VM_RUNNING,
+	VM_PAUSED,
+	VM_SHUTDOWN, /* ended: powered off, quit or failed */
+};
+
+/* Why a VM ended. */
+enum vm_end {
+	VM_END_POWEROFF, /* by the guest */
+	VM_END_RESET,    /* by the guest, with no_reboot */
+	VM_END_QUIT,     /* vm_quit() */
+	VM_END_ERROR,    /* KVM or the guest did what can't go on; the error says what */
+};
+
+/* What listeners hear of. */
+enum vm_event {
+	VM_EVENT_STOP, /* paused */
+	VM_EVENT_RESUME,
+	VM_EVENT_RESET,    /* by guest or host */
+	VM_EVENT_SHUTDOWN, /* ends: guest power-off, quit */
+};
+
+typedef void vm_event_fn(enum vm_event event, bool by_guest, void *arg);
+
+/**
+ * vm_create() - make a VM: open KVM, reserve memory, load the kernel, attach devices
+ * @config: lives as long as the VM
+ *
+ * Context: May sleep.
+ * Return: 0; any error with one line that names the thing.
+ */
+int vm_create(const struct vm_config *config, struct vm **out, struct samara_error *err);
+void vm_destroy(struct vm *vm);
+
+/**
+ * vm_run() - run it until it ends
+ * @end: why it ended
+ *
+ * Carries out resets. Context: the thread that created it.
+ * Return: 0, or the error of VM_END_ERROR.
+ */
+int vm_run(struct vm *vm, enum vm_end *end, struct samara_error *err);
+
+/*
+ * Control, from any thread; none may be called from a vCPU's exit handler but vm_request_*().
+ */
+
+/* Pause all vCPUs, run them again. Return: 0, -EINVAL (has ended). */
+int vm_pause(struct vm *vm, struct samara_error *err);
+int vm_resume(struct vm *vm, struct samara_error *err);
+
+/* Asked now, carried out by vm_run(); safe from vCPU threads; not from signal handlers. */
+void vm_request_reset(struct vm *vm, bool by_guest);
+void vm_request_poweroff(struct vm *vm); /* the guest asked */
+void vm_quit(struct vm *vm);             /* the host asked */
+
+enum vm_state vm_get_state(struct vm *vm);
+struct guest_mm *vm_mm(struct vm *vm);
+const struct vm_config *vm_get_config(struct vm *vm);
+
+/* Operating-system thread id of a vCPU, 0 if there is no such one. */
+int vm_vcpu_tid(struct vm *vm, unsigned int index);
+
+/*
+ * Before vm_run(); @listener may be called from any thread, must not sleep for long, and must not
+ * call vm_pause() or vm_resume(). Return: 0, -ENOMEM.
+ */
+int vm_add_listener(struct vm *vm, vm_event_fn *listener, void *arg);
+
+/* The guest's view: counters of the two buses, for stats. */
+struct bus_counters;
+void vm_get_bus_counters(struct vm *vm, struct bus_counters *mmio, struct bus_counters *pio);
+
+/* The name of the serial port's pseudo-terminal, NULL if it has none. */
+const char *vm_serial_pty(struct vm *vm);
+
+#endif

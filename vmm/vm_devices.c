@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The machine's devices: what there is, where, and how it is joined. */
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "devices/i8042.h"
+#include "devices/power.h"
+#include "devices/rtc.h"
+#include "devices/serial.h"
+#include "vmm/vm_internal.h"
+
+static void guest_reset(void *arg)
+{
+	vm_request_reset(arg, true);
+}
+
+static void guest_poweroff(void *arg)
+{
+	vm_request_poweroff(arg);
+}
+
+static size_t console_receive(void *arg, const uint8_t *bytes, size_t count)
+{
+	struct vm *vm = arg;
+
+	return serial_receive(vm->devices.serial, bytes, count);
+}
+
+static void console_quit(void *arg)
+{
+	vm_quit(arg);
+}
+
+static int create_irq(struct irq *irq, struct samara_error *err)
+{
+	irq->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (irq->eventfd < 0)
+		return samara_error_set(err, -errno, "eventfd for an interrupt: %s",
+					strerror(errno));
+	return 0;
+}
+
+static void close_irq(struct irq *irq)
+{
+	if (irq->eventfd >= 0)
+		close(irq->eventfd);
+	irq->eventfd = -1;
+}
+
+/* An edge of the former life is not for the next one. */
+static void drain_irq(const struct irq *irq)
+{
+	uint64_t count;
+	ssize_t ignored = read(irq->eventfd, &count, sizeof(count));
+
+	(void)ignored;
+}
+
+static int create_buses(struct vm_devices *devices, struct samara_error *err)
+{
+	if (bus_create("MMIO", &devices->mmio) || bus_create("port I/O", &devices->pio))
+		return samara_error_set(err, -ENOMEM, "buses: out of memory");
+	return 0;
+}
+
+static int create_serial(struct vm *vm, struct samara_error *err)
+{
+	struct vm_devices *devices = &vm->devices;
+	struct serial_config config = {
+		.transmit = chardev_transmit,
+		.space = chardev_space,
+	};
+	int ret = create_irq(&devices->serial_irq, err);
+
+	if (!ret)
+		ret = chardev_create(&vm->config->serial, &devices->chardev, err);
+	if (ret)
+		return ret;
+	config.irq = devices->serial_irq;
+	config.arg = devices->chardev;
+	ret = serial_create(&config, &devices->serial, err);
+	if (ret)
+		return ret;
+	return bus_attach(devices->pio, LAYOUT_SERIAL_PORT, SERIAL_PORTS, "serial", &serial_bus_ops,
+			  devices->serial, err);
+}
+
+static int create_rtc(struct vm *vm, struct samara_error *err)
+{
+	struct vm_devices *devices = &vm->devices;
+	struct rtc_config config = {0};
+	int ret = create_irq(&devices->rtc_irq, err);
+
+	if (ret)
+		return ret;
+	config.irq = devices->rtc_irq;
+	ret = rtc_create(&config, &devices->rtc, err);
+	if (ret)
+		return ret;
+	return bus_attach(devices->pio, LAYOUT_RTC_PORT, RTC_PORTS, "rtc", &rtc_bus_ops,
+			  devices->rtc, err);
+}
+
+static int create_switches(struct vm *vm, struct samara_error *err)
+{
+	struct vm_devices *devices = &vm->devices;
+	int ret;
+
+	if (i8042_create(guest_reset, vm, &devices->i8042) ||
+	    power_create(guest_poweroff, guest_reset, vm, &devices->power))
+		return samara_error_set(err, -ENOMEM, "reset and power switches: out of memory");
+	ret = bus_attach(devices->pio, LAYOUT_I8042_PORT, I8042_PORTS, "i8042", &i8042_bus_ops,
+			 devices->i8042, err);
+	if (ret)
+		return ret;
+	return bus_attach(devices->pio, LAYOUT_POWER_PORT, POWER_PORTS, "power", &power_bus_ops,
+			  devices->power, err);
+}
+
+int vm_devices_create(struct vm *vm, struct samara_error *err)
+{
+	int ret;
+
+	vm->devices.serial_irq.eventfd = -1;
+	vm->devices.rtc_irq.eventfd = -1;
+	ret = create_buses(&vm->devices, err);
+	if (!ret)
+		ret = create_serial(vm, err);
+	if (!ret)
+		ret = create_rtc(vm, err);
+	if (!ret)
+		ret = create_switches(vm, err);
+	if (ret)
+		vm_devices_destroy(vm);
+	return ret;
+}
+
+/* What a half-made set lacks is NULL. */
+void vm_devices_destroy(struct vm *vm)
+{
+	struct vm_devices *devices = &vm->devices;
+
+	vm_devices_stop(vm);
+	if (devices->pio)
+		bus_destroy(devices->pio);
+	if (devices->mmio)
+		bus_destroy(devices->mmio);
+	if (devices->power)
+		power_destroy(devices->power);
+	if (devices->i8042)
+		i8042_destroy(devices->i8042);
+	if (devices->rtc)
+		rtc_destroy(devices->rtc);
+	if (devices->serial)
+		serial_destroy(devices->serial);
+	if (devices->chardev)
+		chardev_destroy(devices->chardev);
+	close_irq(&devices->rtc_irq);
+	close_irq(&devices->serial_irq);
+	memset(devices, 0, sizeof(*devices));
+	devices->serial_irq.eventfd = -1;
+	devices->rtc_irq.eventfd = -1;
+}
+
+void vm_devices_reset(struct vm *vm)
+{
+	serial_reset(vm->devices.serial);
+	rtc_reset(vm->devices.rtc);
+	drain_irq(&vm->devices.serial_irq);
+	drain_irq(&vm->devices.rtc_irq);
+}
+
+int vm_devices_connect(struct vm *vm, struct samara_error *err)
+{
+	int ret = kvm_connect_irq(&vm->kvm, vm->devices.serial_irq.eventfd, LAYOUT_SERIAL_GSI, err);
+
+	if (ret)
+		return ret;
+	return kvm_connect_irq(&vm->kvm, vm->devices.rtc_irq.eventfd, LAYOUT_RTC_GSI, err);
+}
+
+int vm_devices_start(struct vm *vm, struct samara_error *err)
+{
+	struct chardev_peer peer = {
+		.receive = console_receive,
+		.quit = console_quit,
+		.arg = vm,
+	};
+
+	return chardev_start(vm->devices.chardev, &peer, err);
+}
+
+void vm_devices_stop(struct vm *vm)
+{
+	if (vm->devices.chardev)
+		chardev_stop(vm->devices.chardev);
+}
