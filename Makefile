@@ -107,11 +107,15 @@ $(O)/vmm/stress_image.o: vmm/stress_image.S $(O)/guest/stress.elf
 
 # ---- Tests --------------------------------------------------------------------------------------
 
+# Calls of our own code that tests/lib/interpose.c can make fail.
+WRAPPED := malloc calloc realloc posix_memalign mmap madvise fallocate ioctl
+
 tests: all $(TESTS)
 
 $(B)/tests/%: $(O)/tests/%.o $(B)/libtest.a $(B)/libvmm.a $(B)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
-	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(TEST_LIBS) -pthread
+	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ \
+		-Wl,--start-group $^ -Wl,--end-group $(TEST_LIBS) -pthread
 
 check: packages
 	$(Q)tests/check

@@ -21,18 +21,19 @@ int samara_error_set(struct samara_error *err, int code, const char *fmt, ...)
 int samara_error_prefix(struct samara_error *err, const char *fmt, ...)
 {
 	char text[sizeof(err->text)];
-	size_t used;
+	size_t used, left;
 	va_list args;
-	int length;
 
 	if (!err)
 		return 0;
 	memcpy(text, err->text, sizeof(text));
 	va_start(args, fmt);
-	length = vsnprintf(err->text, sizeof(err->text), fmt, args);
+	vsnprintf(err->text, sizeof(err->text), fmt, args);
 	va_end(args);
-	used = length < 0 ? 0 : (size_t)length;
-	if (used < sizeof(err->text))
-		snprintf(err->text + used, sizeof(err->text) - used, ": %s", text);
+	used = strlen(err->text);
+	left = sizeof(err->text) - used - 1;
+	strncat(err->text, ": ", left);
+	if (left > 2)
+		strncat(err->text, text, left - 2);
 	return err->code;
 }

@@ -39,8 +39,6 @@ static int answer_nothing(struct guest_mm *mm, gpa_t gpa)
 	if (ret)
 		return ret;
 	fault_service_retry(mm);
-	mm_count(&mm->counters.faults_nothing, 1);
-	__atomic_store_n(&mm->counters.last_nothing_gpa, gpa, __ATOMIC_RELAXED);
 	return GUEST_MM_FAULT_NOTHING;
 }
 

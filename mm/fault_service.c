@@ -117,7 +117,7 @@ static void handle_message(struct fault_service *service, const struct uffd_msg 
 		flags |= GUEST_MM_FAULT_WRITE;
 	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)
 		flags |= GUEST_MM_FAULT_PROTECT;
-	for (unsigned int i = 0; i < mm->window_count; i++) {
+	for (unsigned int i = 0; i < mm_window_count(mm); i++) {
 		struct window *window = &mm->windows[i];
 		uint64_t offset = address - (uintptr_t)window->hva;
 

@@ -93,7 +93,7 @@ void guest_mm_destroy(struct guest_mm *mm)
 	if (!mm)
 		return;
 	fault_service_stop(mm);
-	for (unsigned int i = 0; i < mm->window_count; i++)
+	for (unsigned int i = 0; i < mm_window_count(mm); i++)
 		window_destroy(&mm->windows[i]);
 	uffd_close(&mm->uffd);
 	region_tree_destroy(mm->tree);
@@ -104,7 +104,7 @@ void guest_mm_destroy(struct guest_mm *mm)
 
 struct window *mm_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes)
 {
-	for (unsigned int i = 0; i < mm->window_count; i++)
+	for (unsigned int i = 0; i < mm_window_count(mm); i++)
 		if (window_covers(&mm->windows[i], gpa, size_bytes))
 			return &mm->windows[i];
 	return NULL;
@@ -120,7 +120,7 @@ int guest_mm_add_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 	if (!size_bytes || (gpa | size_bytes) & (SAMARA_PAGE_BYTES - 1) || last < gpa)
 		return range_error(err, &range, -EINVAL,
 				   "empty, not page aligned, or past the end of the address space");
-	for (unsigned int i = 0; i < mm->window_count; i++) {
+	for (unsigned int i = 0; i < mm_window_count(mm); i++) {
 		const struct window *other = &mm->windows[i];
 
 		if (gpa <= other->gpa + (other->size_bytes - 1) && other->gpa <= last)
@@ -132,7 +132,7 @@ int guest_mm_add_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 	ret = window_create(&mm->windows[mm->window_count], &mm->uffd, gpa, size_bytes, backing,
 			    err);
 	if (!ret)
-		mm->window_count++;
+		__atomic_store_n(&mm->window_count, mm->window_count + 1, __ATOMIC_RELEASE);
 	return ret;
 }
 
@@ -141,7 +141,7 @@ int guest_mm_get_window(const struct guest_mm *mm, unsigned int index,
 {
 	const struct window *own;
 
-	if (index >= mm->window_count)
+	if (index >= mm_window_count(mm))
 		return -ENOENT;
 	own = &mm->windows[index];
 	*window = (struct guest_mm_window){
@@ -194,32 +194,48 @@ int guest_mm_populate(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struc
 	return ret;
 }
 
+/*
+ * The next region of a listing under RCU, and what of it is in the tree and was not shown yet:
+ * [mas->index, mas->last]. While regions are split and merged, one that was shown may be followed by
+ * a larger one that replaced it, and one that is being replaced covers less than its own bounds.
+ */
+static struct region *next_listed(struct ma_state *mas, uint64_t *from)
+{
+	struct region *region;
+
+	do {
+		region = *from == UINT64_MAX ? NULL : mas_find(mas, UINT64_MAX);
+	} while (region && mas->last < *from);
+	if (region && mas->index > *from)
+		*from = mas->index;
+	return region;
+}
+
 int guest_mm_for_each_region(struct guest_mm *mm,
 			     int (*visit)(const struct guest_mm_region *region, void *arg),
 			     void *arg)
 {
 	MA_STATE(mas, &mm->tree->map, 0, 0);
 	struct region *region;
+	uint64_t from = 0;
 	int ret = 0;
 
 	samara_rcu_read_lock();
-	mas_for_each (&mas, region, UINT64_MAX) {
+	while (!ret && (region = next_listed(&mas, &from)) != NULL) {
 		struct mem_region *memory = mem_region_of(region);
-		uint64_t size_bytes = region->last - region->first + 1;
+		uint64_t size_bytes = mas.last - from + 1;
 		struct guest_mm_region info = {
-			.gpa = region->first,
+			.gpa = from,
 			.size_bytes = size_bytes,
 			.prot = __atomic_load_n(&memory->prot, __ATOMIC_RELAXED),
 			.backing = memory->window->backing,
-			.populated_pages =
-				window_count_present(memory->window, region->first, size_bytes),
+			.populated_pages = window_count_present(memory->window, from, size_bytes),
 			.locked = __atomic_load_n(&region->lock_seq, __ATOMIC_ACQUIRE) ==
 				  __atomic_load_n(&mm->tree->seq, __ATOMIC_ACQUIRE),
 		};
 
+		from = mas.last == UINT64_MAX ? UINT64_MAX : mas.last + 1;
 		ret = visit(&info, arg);
-		if (ret)
-			break;
 	}
 	samara_rcu_read_unlock();
 	return ret;
@@ -233,12 +249,13 @@ static uint64_t counter(const uint64_t *value)
 static void sum_regions(struct guest_mm *mm, struct guest_mm_stats *stats)
 {
 	MA_STATE(mas, &mm->tree->map, 0, 0);
-	struct region *region;
+	uint64_t from = 0;
 
 	samara_rcu_read_lock();
-	mas_for_each (&mas, region, UINT64_MAX) {
+	while (next_listed(&mas, &from)) {
 		stats->regions++;
-		stats->plugged_bytes += region->last - region->first + 1;
+		stats->plugged_bytes += mas.last - from + 1;
+		from = mas.last == UINT64_MAX ? UINT64_MAX : mas.last + 1;
 	}
 	samara_rcu_read_unlock();
 }
@@ -251,7 +268,7 @@ void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats)
 	region_tree_count(mm->tree, &locks);
 	*stats = (struct guest_mm_stats){
 		.lock = lock_design,
-		.windows = mm->window_count,
+		.windows = mm_window_count(mm),
 		.plugs = counter(&own->plugs),
 		.unplugs = counter(&own->unplugs),
 		.remaps = counter(&own->remaps),
@@ -270,7 +287,7 @@ void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats)
 		.lock_retry = locks.retry,
 		.lock_miss = locks.miss,
 	};
-	for (unsigned int i = 0; i < mm->window_count; i++)
+	for (unsigned int i = 0; i < mm_window_count(mm); i++)
 		stats->populated_bytes += counter(&mm->windows[i].present_pages)
 					  << SAMARA_PAGE_SHIFT;
 	sum_regions(mm, stats);

@@ -33,8 +33,8 @@ struct mm_counters {
 /**
  * struct guest_mm - the guest-physical address space of one VM (mm_struct in Linux)
  *
- * Lock key: I immutable after guest_mm_create(); s immutable once vCPUs run (windows are added
- * before); everything else has locks of its own. Ranks, outermost first:
+ * Lock key: I immutable after guest_mm_create(); s immutable once counted; a atomic; everything
+ * else has locks of its own. Ranks, outermost first:
  *
  *   tree lock > region > stray lock > fault service lock
  *
@@ -46,8 +46,8 @@ struct guest_mm {
 	bool copy_only;           /* I */
 	uint64_t around_bytes;    /* I: what a fault populates at most */
 	const void *zeros;        /* I: around_bytes of zeros, a single page of the host */
-	struct window windows[WINDOWS_MAX]; /* s */
-	unsigned int window_count;          /* s */
+	struct window windows[WINDOWS_MAX]; /* s: the first window_count of them */
+	unsigned int window_count;          /* a: release when a window is ready */
 	struct stray strays;
 	struct fault_service *service; /* I */
 	struct mm_counters counters;
@@ -61,6 +61,12 @@ static inline struct mem_region *mem_region_of(struct region *region)
 static inline void mm_count(uint64_t *counter, uint64_t add)
 {
 	__atomic_fetch_add(counter, add, __ATOMIC_RELAXED);
+}
+
+/* How many windows there are, to be looked at by any thread. */
+static inline unsigned int mm_window_count(const struct guest_mm *mm)
+{
+	return __atomic_load_n(&mm->window_count, __ATOMIC_ACQUIRE);
 }
 
 /* The window that covers a range, NULL if none does. */

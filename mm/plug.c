@@ -64,10 +64,13 @@ int guest_mm_plug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned 
 	region_start_marked(&region->region);
 	mas_store_prealloc(&store, region);
 	ret = stray_clear(mm, gpa, size_bytes);
+	/* Shared memory: what another process left there is not to become the guest's. */
+	if (!ret && range.window->backing == GUEST_MM_MEMFD)
+		ret = window_discard(range.window, gpa, size_bytes);
 	if (ret) {
 		mas_store_prealloc(&undo, NULL);
 		region_retire(&region->region);
-		range_error(err, &range, ret, "pages of accesses to nothing: %s", strerror(-ret));
+		range_error(err, &range, ret, "dropping what is there: %s", strerror(-ret));
 		goto out;
 	}
 	mas_destroy(&undo);
@@ -114,13 +117,16 @@ out:
 	return finish(mm, ret, &mm->counters.unplugs);
 }
 
-/* Make what is present in a region obey @prot. */
+/* Make what is present in a region obey @prot. Allowing to write does not fail. */
 static int apply_prot(struct guest_mm *mm, struct mem_region *region, unsigned int prot)
 {
-	gpa_t first = region->region.first;
+	char *hva = window_hva(region->window, region->region.first);
+	uint64_t size_bytes = region->region.last - region->region.first + 1;
 
-	return uffd_protect(&mm->uffd, window_hva(region->window, first),
-			    region->region.last - first + 1, !(prot & GUEST_MM_WRITE));
+	if (!(prot & GUEST_MM_WRITE))
+		return uffd_protect(&mm->uffd, hva, size_bytes, true);
+	uffd_unprotect(&mm->uffd, hva, size_bytes);
+	return 0;
 }
 
 static int protect_regions(struct guest_mm *mm, const struct range *range, unsigned int prot)
@@ -141,8 +147,9 @@ static int protect_regions(struct guest_mm *mm, const struct range *range, unsig
 	for_each_region_in(mm, range, region)
 	{
 		if (ret) {
-			/* As it was; what cannot be lifted here is lifted when it is written to. */
-			apply_prot(mm, region, region->prot);
+			/* As it was: what failed is a protection, so this lifts or changes nothing. */
+			if (region->prot != prot)
+				apply_prot(mm, region, region->prot);
 			if (region == failed)
 				break;
 		} else {

@@ -16,7 +16,12 @@ static bool can_write(const struct mem_region *region)
 	return __atomic_load_n(&region->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE;
 }
 
-/* Populate a range without looking which pages are there. */
+/*
+ * Populate a range without looking which pages are there.
+ *
+ * Who waits is woken when the bits are set, not by the copy: a guest that walks on faults at the
+ * next block at once, and another handler would not see the block before it.
+ */
 static int populate_run(struct guest_mm *mm, struct mem_region *region, gpa_t gpa,
 			uint64_t size_bytes)
 {
@@ -35,6 +40,7 @@ static int populate_run(struct guest_mm *mm, struct mem_region *region, gpa_t gp
 		if (!ret)
 			mm_count(&mm->counters.fault_pages, done >> SAMARA_PAGE_SHIFT);
 		window_set_present(region->window, gpa + total, done);
+		uffd_wake(&mm->uffd, window_hva(region->window, gpa + total), done);
 		total += done;
 	}
 	return 0;
@@ -103,8 +109,5 @@ int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
 	ret = populate_run(mm, region, at, run);
 	if (ret == -ENOMEM && run > SAMARA_PAGE_BYTES)
 		ret = populate_run(mm, region, page, SAMARA_PAGE_BYTES);
-	/* Pages that were there already woke nobody. */
-	if (!ret)
-		uffd_wake(&mm->uffd, window_hva(region->window, page), SAMARA_PAGE_BYTES);
 	return ret;
 }

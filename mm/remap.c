@@ -6,6 +6,10 @@
  * either waits; a vCPU that has a page mapped loses it at the moment it is moved (UFFDIO_MOVE), or
  * can no longer write to it from before it is copied until it is gone (write protection). So a
  * write lands in the old page before it moves, or in nothing; it is never half there.
+ *
+ * UFFDIO_MOVE drops write protection, so a page that is moved can be written to as soon as it is at
+ * its new place. Pages of read-only regions are copied: the copy comes into being protected, and
+ * the original stays so until it is dropped.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,13 +23,35 @@
 #define BUSY_TRIES    20
 #define BUSY_PAUSE_NS 50000
 
-static bool moves_pages(const struct guest_mm *mm, const struct range *from, const struct range *to)
+/* Between two tries of undoing something that worked a moment before. */
+#define UNDO_PAUSE_NS 1000000
+
+/* Whether a region's pages are moved; if not, they are copied. */
+static bool is_moved(const struct guest_mm *mm, const struct mem_region *region,
+		     const struct range *to)
 {
-	return mm->uffd.can_move && !mm->copy_only && from->window->backing == GUEST_MM_ANON &&
-	       to->window->backing == GUEST_MM_ANON;
+	return mm->uffd.can_move && !mm->copy_only && region->prot & GUEST_MM_WRITE &&
+	       region->window->backing == GUEST_MM_ANON && to->window->backing == GUEST_MM_ANON;
 }
 
-/* Copy a run of present pages behind missing ones. The source is write-protected. */
+static void pause_ns(long ns)
+{
+	struct timespec pause = {.tv_nsec = ns};
+
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
+/* Drop pages that must not stay. fill_target() has seen that the window can do it. */
+static void discard_surely(struct window *window, gpa_t gpa, uint64_t size_bytes)
+{
+	while (window_discard(window, gpa, size_bytes))
+		pause_ns(UNDO_PAUSE_NS);
+}
+
+/*
+ * Copy a run of present pages behind missing ones. The source is write-protected, and so are the
+ * copies: a vCPU that writes to the new place too early waits, for the operation may yet fail.
+ */
 static int copy_run(struct guest_mm *mm, char *to, const char *from, uint64_t size_bytes,
 		    uint64_t *done)
 {
@@ -34,7 +60,7 @@ static int copy_run(struct guest_mm *mm, char *to, const char *from, uint64_t si
 	for (*done = 0; *done < size_bytes && !ret;) {
 		uint64_t step;
 
-		ret = uffd_copy(&mm->uffd, to + *done, from + *done, size_bytes - *done, false,
+		ret = uffd_copy(&mm->uffd, to + *done, from + *done, size_bytes - *done, true,
 				&step);
 		if (!ret)
 			*done += step;
@@ -42,8 +68,9 @@ static int copy_run(struct guest_mm *mm, char *to, const char *from, uint64_t si
 	return ret;
 }
 
-/* Copy one page that cannot be moved, and drop the original. */
-static int copy_busy_page(struct guest_mm *mm, const struct range *from, gpa_t source, char *to)
+/* Copy one page that cannot be moved, and drop the original. On failure the copy is gone. */
+static int copy_busy_page(struct guest_mm *mm, const struct range *from, gpa_t source,
+			  const struct range *to, gpa_t target)
 {
 	char *page = window_hva(from->window, source);
 	uint64_t done;
@@ -51,17 +78,21 @@ static int copy_busy_page(struct guest_mm *mm, const struct range *from, gpa_t s
 
 	ret = uffd_protect(&mm->uffd, page, SAMARA_PAGE_BYTES, true);
 	if (!ret)
-		ret = copy_run(mm, to, page, SAMARA_PAGE_BYTES, &done);
-	if (!ret)
-		ret = window_discard(from->window, source, SAMARA_PAGE_BYTES);
+		ret = copy_run(mm, window_hva(to->window, target), page, SAMARA_PAGE_BYTES, &done);
+	if (ret)
+		return ret;
+	ret = window_discard(from->window, source, SAMARA_PAGE_BYTES);
+	if (ret)
+		discard_surely(to->window, target, SAMARA_PAGE_BYTES);
+	else
+		uffd_unprotect(&mm->uffd, window_hva(to->window, target), SAMARA_PAGE_BYTES);
 	return ret;
 }
 
 /* Move a run of present pages. @done says how much of it is at the new place, also on failure. */
-static int move_run(struct guest_mm *mm, const struct range *from, gpa_t source, char *to,
-		    uint64_t size_bytes, uint64_t *done)
+static int move_run(struct guest_mm *mm, const struct range *from, gpa_t source,
+		    const struct range *to, gpa_t target, uint64_t size_bytes, uint64_t *done)
 {
-	struct timespec pause = {.tv_nsec = BUSY_PAUSE_NS};
 	unsigned int tries = 0;
 	int ret = 0;
 
@@ -69,19 +100,20 @@ static int move_run(struct guest_mm *mm, const struct range *from, gpa_t source,
 	while (*done < size_bytes && !ret) {
 		uint64_t step;
 
-		ret = uffd_move(&mm->uffd, to + *done, window_hva(from->window, source + *done),
-				size_bytes - *done, &step);
+		ret = uffd_move(&mm->uffd, window_hva(to->window, target + *done),
+				window_hva(from->window, source + *done), size_bytes - *done,
+				&step);
 		*done += step;
 		if (step)
 			tries = 0;
 		if (ret != -EBUSY)
 			continue;
 		if (tries++ < BUSY_TRIES) {
-			clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+			pause_ns(BUSY_PAUSE_NS);
 			ret = 0;
 			continue;
 		}
-		ret = copy_busy_page(mm, from, source + *done, to + *done);
+		ret = copy_busy_page(mm, from, source + *done, to, target + *done);
 		if (!ret)
 			*done += SAMARA_PAGE_BYTES;
 	}
@@ -89,20 +121,20 @@ static int move_run(struct guest_mm *mm, const struct range *from, gpa_t source,
 }
 
 /*
- * Bring every present page of @from to @to, and its bit with it.
+ * Bring every present page of one region of @from to @to, and its bit with it.
  *
  * Copies leave the originals where they are, write-protected, with their bits set: the caller drops
  * the one set or the other.
  */
-static int transfer(struct guest_mm *mm, const struct range *from, const struct range *to)
+static int transfer_region(struct guest_mm *mm, const struct mem_region *region,
+			   const struct range *from, const struct range *to)
 {
-	bool move = moves_pages(mm, from, to);
-	gpa_t end = from->gpa + from->size_bytes, source = from->gpa;
+	bool move = is_moved(mm, region, to);
+	gpa_t source = region->region.first, end = region->region.last + 1;
 	int ret = 0;
 
-	if (!move)
-		ret = uffd_protect(&mm->uffd, window_hva(from->window, from->gpa), from->size_bytes,
-				   true);
+	if (!move && region->prot & GUEST_MM_WRITE)
+		ret = uffd_protect(&mm->uffd, window_hva(from->window, source), end - source, true);
 	while (!ret) {
 		uint64_t run, done;
 		gpa_t target;
@@ -112,8 +144,7 @@ static int transfer(struct guest_mm *mm, const struct range *from, const struct 
 			break;
 		target = to->gpa + (source - from->gpa);
 		if (move)
-			ret = move_run(mm, from, source, window_hva(to->window, target), run,
-				       &done);
+			ret = move_run(mm, from, source, to, target, run, &done);
 		else
 			ret = copy_run(mm, window_hva(to->window, target),
 				       window_hva(from->window, source), run, &done);
@@ -125,45 +156,52 @@ static int transfer(struct guest_mm *mm, const struct range *from, const struct 
 	return ret;
 }
 
-/* Lift what transfer() protected, where writing is allowed. */
-static void unprotect_source(struct guest_mm *mm, const struct range *from)
-{
-	struct mem_region *region;
-
-	for_each_region_in(mm, from, region) if (region->prot & GUEST_MM_WRITE)
-		uffd_protect(&mm->uffd, window_hva(region->window, region->region.first),
-			     region->region.last - region->region.first + 1, false);
-}
-
-/* Undo a transfer() that failed on its way. */
-static void transfer_back(struct guest_mm *mm, const struct range *from, const struct range *to)
-{
-	if (moves_pages(mm, from, to)) {
-		/* The page tables of the old place are still there, so this needs no memory. */
-		transfer(mm, to, from);
-	} else {
-		window_discard(to->window, to->gpa, to->size_bytes);
-		window_clear_present(to->window, to->gpa, to->size_bytes);
-	}
-	unprotect_source(mm, from);
-}
-
-/* Write-protect at the new place what is read-only. */
-static int protect_target(struct guest_mm *mm, const struct range *to)
+static int transfer(struct guest_mm *mm, const struct range *from, const struct range *to)
 {
 	struct mem_region *region;
 	int ret;
 
-	for_each_region_in(mm, to, region)
+	for_each_region_in(mm, from, region)
 	{
-		if (region->prot & GUEST_MM_WRITE)
-			continue;
-		ret = uffd_protect(&mm->uffd, window_hva(region->window, region->region.first),
-				   region->region.last - region->region.first + 1, true);
+		ret = transfer_region(mm, region, from, to);
 		if (ret)
 			return ret;
 	}
 	return 0;
+}
+
+/* Lift the protection that copying needs, where writing is allowed. */
+static void unprotect_writable(struct guest_mm *mm, const struct range *range)
+{
+	struct mem_region *region;
+
+	for_each_region_in(mm, range, region) if (region->prot & GUEST_MM_WRITE)
+		uffd_unprotect(&mm->uffd, window_hva(region->window, region->region.first),
+			       region->region.last - region->region.first + 1);
+}
+
+/*
+ * Undo a transfer() that failed on its way: move back what was moved, however often that takes, as
+ * it is nowhere else; drop what was copied; lift the protection where writing is allowed.
+ */
+static void transfer_back(struct guest_mm *mm, const struct range *from, const struct range *to)
+{
+	struct mem_region *region;
+
+	for_each_region_in(mm, to, region)
+	{
+		gpa_t first = region->region.first;
+		uint64_t size_bytes = region->region.last - first + 1;
+
+		if (is_moved(mm, region, from)) {
+			while (transfer_region(mm, region, to, from))
+				pause_ns(UNDO_PAUSE_NS);
+		} else {
+			discard_surely(to->window, first, size_bytes);
+			window_clear_present(to->window, first, size_bytes);
+		}
+	}
+	unprotect_writable(mm, from);
 }
 
 static void retire_all(struct guest_mm *mm, const struct range *range)
@@ -205,11 +243,12 @@ static int fill_target(struct guest_mm *mm, const struct range *from, const stru
 {
 	int ret = stray_clear(mm, to->gpa, to->size_bytes);
 
+	/* Shared memory: another process may have put pages there. And see that it can be done. */
+	if (!ret)
+		ret = window_discard(to->window, to->gpa, to->size_bytes);
 	if (ret)
 		return ret;
 	ret = transfer(mm, from, to);
-	if (!ret)
-		ret = protect_target(mm, to);
 	/* What was moved is gone already; copies leave their originals. */
 	if (!ret)
 		ret = window_discard(from->window, from->gpa, from->size_bytes);
@@ -218,6 +257,7 @@ static int fill_target(struct guest_mm *mm, const struct range *from, const stru
 		return ret;
 	}
 	window_clear_present(from->window, from->gpa, from->size_bytes);
+	unprotect_writable(mm, to);
 	return 0;
 }
 

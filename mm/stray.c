@@ -66,8 +66,12 @@ int stray_answer(struct guest_mm *mm, gpa_t gpa)
 	}
 	if (strays->count == STRAYS)
 		ret = drop_first(mm);
-	if (!ret)
+	if (!ret) {
+		/* Counted before the vCPU goes on: whoever hears of the access finds it counted. */
+		mm_count(&mm->counters.faults_nothing, 1);
+		__atomic_store_n(&mm->counters.last_nothing_gpa, gpa, __ATOMIC_RELAXED);
 		ret = uffd_zero(&mm->uffd, hva);
+	}
 	if (ret == -EEXIST) {
 		/* Another vCPU's access brought it: this one can go on. */
 		uffd_wake(&mm->uffd, hva, SAMARA_PAGE_BYTES);

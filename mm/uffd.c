@@ -4,13 +4,18 @@
 #include <string.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <samara/types.h>
 
 #include "mm/uffd.h"
 #include "mm/uffd_abi.h"
+
+/* How often an EEXIST is doubted where no page can be seen. */
+#define COPY_DOUBTS 8
 
 /* The system call needs CAP_SYS_PTRACE or vm.unprivileged_userfaultfd=1; the device node needs
  * permission for the file alone (Documentation/admin-guide/mm/userfaultfd.rst). */
@@ -109,6 +114,14 @@ int uffd_register(const struct uffd *uffd, void *address, uint64_t length, bool 
 	return ioctl(uffd->fd, UFFDIO_REGISTER, &registration) ? -errno : 0;
 }
 
+/* Whether the host has a page there; one that is swapped out does not count. */
+static bool has_page(void *page)
+{
+	unsigned char state;
+
+	return !mincore(page, SAMARA_PAGE_BYTES, &state) && state & 1;
+}
+
 int uffd_copy(const struct uffd *uffd, void *to, const void *from, uint64_t length, bool protect,
 	      uint64_t *done)
 {
@@ -116,8 +129,10 @@ int uffd_copy(const struct uffd *uffd, void *to, const void *from, uint64_t leng
 		.dst = (uintptr_t)to,
 		.src = (uintptr_t)from,
 		.len = length,
-		.mode = protect ? UFFDIO_COPY_MODE_WP : 0,
+		.mode = UFFDIO_COPY_MODE_DONTWAKE | (protect ? UFFDIO_COPY_MODE_WP : 0),
 	};
+	unsigned int doubts = 0;
+	int code;
 
 	*done = 0;
 	for (;;) {
@@ -130,12 +145,20 @@ int uffd_copy(const struct uffd *uffd, void *to, const void *from, uint64_t leng
 			*done = (uint64_t)copy.copy;
 			return 0;
 		}
-		if (errno == EEXIST) {
+		code = errno;
+		/*
+		 * Linux since 6.14 frees page tables that become empty (PT_RECLAIM). mfill_atomic()
+		 * says EEXIST when that happens to the one it has just allocated; trying again
+		 * tells. A page that is swapped out looks the same for as long as it is.
+		 */
+		if (code == EEXIST && !has_page(to) && doubts++ < COPY_DOUBTS)
+			continue;
+		if (code == EEXIST) {
 			*done = SAMARA_PAGE_BYTES;
 			return -EEXIST;
 		}
-		if (errno != EAGAIN)
-			return -errno;
+		if (code != EAGAIN)
+			return -code;
 		sched_yield();
 	}
 }
@@ -164,6 +187,7 @@ int uffd_move(const struct uffd *uffd, void *to, void *from, uint64_t length, ui
 			.len = length - *done,
 			.mode = UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES,
 		};
+		int code;
 
 		if (!ioctl(uffd->fd, UFFDIO_MOVE, &move)) {
 			*done = length;
@@ -173,8 +197,18 @@ int uffd_move(const struct uffd *uffd, void *to, void *from, uint64_t length, ui
 			*done += (uint64_t)move.move;
 			continue;
 		}
-		if (errno != EAGAIN)
-			return -errno;
+		code = errno;
+		/*
+		 * Linux 6.18's move_pages() can keep the -EAGAIN of one try for the next: the pages
+		 * which that one moves are not counted, and the call after it finds the target
+		 * taken. Nobody else populates the target, so what is gone from here is there.
+		 */
+		if (code == EEXIST && !has_page((char *)from + *done)) {
+			*done += SAMARA_PAGE_BYTES;
+			continue;
+		}
+		if (code != EAGAIN)
+			return -code;
 		sched_yield();
 	}
 	return 0;
@@ -193,6 +227,14 @@ int uffd_protect(const struct uffd *uffd, void *address, uint64_t length, bool p
 		sched_yield();
 	}
 	return 0;
+}
+
+void uffd_unprotect(const struct uffd *uffd, void *address, uint64_t length)
+{
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	while (uffd_protect(uffd, address, length, false))
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 }
 
 void uffd_wake(const struct uffd *uffd, void *address, uint64_t length)

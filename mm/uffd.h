@@ -35,7 +35,7 @@ void uffd_close(struct uffd *uffd);
 int uffd_register(const struct uffd *uffd, void *address, uint64_t length, bool protect);
 
 /**
- * uffd_copy() - put pages behind missing ones, and wake who waits for them
+ * uffd_copy() - put pages behind missing ones; who waits for them sleeps on until uffd_wake()
  * @protect: write-protected
  * @done: bytes from the start that are present now, by this call or before
  *
@@ -61,6 +61,13 @@ int uffd_move(const struct uffd *uffd, void *to, void *from, uint64_t length, ui
 
 /* Write-protect what is present, or lift it and wake who waits. */
 int uffd_protect(const struct uffd *uffd, void *address, uint64_t length, bool protect);
+
+/*
+ * Lift write protection for sure. A holder that has pinned a writable region may write to it
+ * without a fault, so none may stay protected. Lifting takes no memory, and the range is registered:
+ * it does not fail but for a moment.
+ */
+void uffd_unprotect(const struct uffd *uffd, void *address, uint64_t length);
 
 /* Wake who waits for a range: it tries its access again. */
 void uffd_wake(const struct uffd *uffd, void *address, uint64_t length);

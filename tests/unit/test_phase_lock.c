@@ -55,7 +55,9 @@ static void test_trylock(void **state)
 /* The counters wrap around: start just below. */
 static void test_counters_wrap(void **state)
 {
-	struct phase_lock lock = {.rin = 0xfffffd00u, .rout = 0xfffffd00u, .win = UINT32_MAX - 2,
+	struct phase_lock lock = {.rin = 0xfffffd00u,
+				  .rout = 0xfffffd00u,
+				  .win = UINT32_MAX - 2,
 				  .wout = UINT32_MAX - 2};
 
 	(void)state;
@@ -170,8 +172,8 @@ static void test_reader_waits_for_one_writer_only(void **state)
 
 struct crowd {
 	struct phase_lock lock;
-	uint64_t a, b;           /* protected by lock: equal whenever it is free */
-	uint32_t stop, broken;   /* atomic */
+	uint64_t a, b;            /* protected by lock: equal whenever it is free */
+	uint32_t stop, broken;    /* atomic */
 	uint32_t writes[WRITERS]; /* atomic */
 	uint32_t reads[READERS];  /* atomic */
 	uint32_t next_reader, next_writer;
@@ -198,7 +200,8 @@ static void *crowd_reader(void *arg)
 static void *crowd_writer(void *arg)
 {
 	struct crowd *crowd = arg;
-	uint32_t *own = &crowd->writes[__atomic_fetch_add(&crowd->next_writer, 1, __ATOMIC_RELAXED)];
+	uint32_t *own =
+		&crowd->writes[__atomic_fetch_add(&crowd->next_writer, 1, __ATOMIC_RELAXED)];
 
 	while (!load(&crowd->stop)) {
 		phase_write_lock(&crowd->lock);

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "mm/window.h"
+#include "tests/lib/interpose.h"
+
+/*
+ * Windows: the bitmap of what is present, at the borders of its words and of the address space, and
+ * the ways in which making one fails.
+ */
+
+#define PAGE SAMARA_PAGE_BYTES
+
+struct fixture {
+	struct uffd uffd;
+	struct window window;
+};
+
+#define PAGES 200 /* three words and a bit */
+
+static void make(struct fixture *f, gpa_t gpa, uint64_t pages, enum guest_mm_backing backing)
+{
+	struct samara_error err = {0};
+
+	if (uffd_open(&f->uffd, &err) ||
+	    window_create(&f->window, &f->uffd, gpa, pages * PAGE, backing, &err))
+		fail_msg("%s", err.text);
+}
+
+static void unmake(struct fixture *f)
+{
+	window_destroy(&f->window);
+	uffd_close(&f->uffd);
+}
+
+/* Every range of pages, at every place: set, count, find, clear; with everything else set or not. */
+static void check_ranges(struct window *w, uint64_t pages)
+{
+	gpa_t base = w->gpa, end = base + pages * PAGE;
+	uint64_t run;
+
+	for (uint64_t from = 0; from<pages; from += from % 64> 2 && from % 64 < 60 ? 13 : 1) {
+		for (uint64_t to = from + 1; to <= pages;
+		     to += to % 64 > 2 && to % 64 < 61 && to < pages - 14 ? 13 : 1) {
+			gpa_t first = base + from * PAGE;
+			uint64_t size = (to - from) * PAGE;
+
+			window_set_present(w, first, size);
+			window_set_present(w, first, size); /* counted once */
+			assert_int_equal(w->present_pages, to - from);
+			assert_int_equal(window_count_present(w, base, pages * PAGE), to - from);
+			assert_int_equal(window_count_present(w, first, size), to - from);
+			assert_true(window_present(w, first));
+			assert_true(window_present(w, first + size - PAGE));
+			if (from)
+				assert_false(window_present(w, first - PAGE));
+			if (to < pages)
+				assert_false(window_present(w, first + size));
+			assert_int_equal(window_next_run(w, base, end, true, &run), first);
+			assert_int_equal(run, size);
+			assert_int_equal(window_next_run(w, first, end, false, &run), first + size);
+			assert_int_equal(run, (pages - to) * PAGE);
+			assert_int_equal(window_next_run(w, first + size, end, true, &run), end);
+			assert_int_equal(run, 0);
+			window_clear_present(w, first, size);
+			window_clear_present(w, base, pages * PAGE);
+			assert_int_equal(w->present_pages, 0);
+			/* The other way round: a hole in what is all present. */
+			window_set_present(w, base, pages * PAGE);
+			window_clear_present(w, first, size);
+			assert_int_equal(w->present_pages, pages - (to - from));
+			assert_int_equal(window_next_run(w, base, end, false, &run), first);
+			assert_int_equal(run, size);
+			window_clear_present(w, base, pages * PAGE);
+			assert_int_equal(w->present_pages, 0);
+		}
+	}
+}
+
+static void test_bitmap(void **state)
+{
+	struct fixture f = {0};
+
+	(void)state;
+	make(&f, 0x100000000, PAGES, GUEST_MM_ANON);
+	check_ranges(&f.window, PAGES);
+	unmake(&f);
+	make(&f, 0x100001000, 64, GUEST_MM_MEMFD);
+	check_ranges(&f.window, 64);
+	unmake(&f);
+	make(&f, 0x3000, 1, GUEST_MM_ANON);
+	check_ranges(&f.window, 1);
+	unmake(&f);
+}
+
+/* The window whose end is 2^64: an end of range is 0 there. */
+static void test_bitmap_at_the_end_of_the_address_space(void **state)
+{
+	struct fixture f = {0};
+
+	(void)state;
+	make(&f, 0 - PAGES * PAGE, PAGES, GUEST_MM_ANON);
+	check_ranges(&f.window, PAGES);
+	unmake(&f);
+}
+
+static void test_covers(void **state)
+{
+	struct window w = {.gpa = 0x10000, .size_bytes = 0x4000};
+	struct window top = {.gpa = 0 - (uint64_t)0x4000, .size_bytes = 0x4000};
+
+	(void)state;
+	assert_true(window_covers(&w, 0x10000, 0x4000));
+	assert_true(window_covers(&w, 0x13000, 0x1000));
+	assert_true(window_covers(&w, 0x14000, 0));
+	assert_false(window_covers(&w, 0x14000, 1));
+	assert_false(window_covers(&w, 0xf000, 0x1000));
+	assert_false(window_covers(&w, 0xf000, 0x2000));
+	assert_false(window_covers(&w, 0x10000, 0x4001));
+	assert_false(window_covers(&w, 0x11000, UINT64_MAX));
+	assert_true(window_covers(&top, 0 - (uint64_t)0x1000, 0x1000));
+	assert_false(window_covers(&top, 0 - (uint64_t)0x1000, 0x2000));
+	assert_false(window_covers(&top, 0, 0x1000));
+}
+
+/* Guest and host addresses agree modulo 2 MiB, or huge pages could never be behind a memslot. */
+static void test_alignment(void **state)
+{
+	struct fixture f = {0};
+
+	(void)state;
+	make(&f, 0x100123000, 33, GUEST_MM_ANON);
+	assert_int_equal((uintptr_t)f.window.hva & 0x1fffff, 0x123000);
+	unmake(&f);
+}
+
+/* Each system call fails once: an error that names the window, and no descriptor closed or lost. */
+static void test_create_fails(void **state)
+{
+	struct samara_error err;
+	struct uffd uffd;
+	struct window w;
+
+	(void)state;
+	assert_int_equal(uffd_open(&uffd, &err), 0);
+	for (int backing = GUEST_MM_ANON; backing <= GUEST_MM_MEMFD; backing++) {
+		for (unsigned long nth = 1;; nth++) {
+			int before = dup(0), after, ret;
+
+			close(before);
+			interpose_fail_nth(INTERPOSE_MMAP | INTERPOSE_REGISTER, nth, 1, 0);
+			err.text[0] = '\0';
+			ret = window_create(&w, &uffd, 0x40000000, 0x10000,
+					    (enum guest_mm_backing)backing, &err);
+			if (!interpose_end()) {
+				assert_int_equal(ret, 0);
+				assert_true(nth > 3);
+				window_destroy(&w);
+				break;
+			}
+			assert_int_equal(ret, -ENOMEM);
+			assert_non_null(strstr(err.text, "window 0x40000000+0x10000: "));
+			assert_true(fcntl(0, F_GETFD) >= 0);
+			after = dup(0);
+			assert_int_equal(after, before);
+			close(after);
+		}
+	}
+	/* Beyond what a host can map, and what a file can be. */
+	assert_int_equal(window_create(&w, &uffd, 0, 0 - PAGE, GUEST_MM_ANON, &err), -ENOMEM);
+	assert_int_equal(window_create(&w, &uffd, 0, UINT64_C(1) << 60, GUEST_MM_MEMFD, &err),
+			 -ENOMEM);
+	uffd_close(&uffd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bitmap),
+		cmocka_unit_test(test_bitmap_at_the_end_of_the_address_space),
+		cmocka_unit_test(test_covers),
+		cmocka_unit_test(test_alignment),
+		cmocka_unit_test(test_create_fails),
+	};
+
+	return cmocka_run_group_tests_name("window", tests, NULL, NULL);
+}
