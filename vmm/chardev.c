@@ -32,7 +32,7 @@
  * struct chardev - the host's end of a serial line
  *
  * Immutable from chardev_start() on: everything not named here.
- * @lock: @ring, @ring_first, @ring_count, @stalled, @failed, @ending, @writing, @moved_ns. @changed is
+ * @lock: @ring, @ring_first, @ring_count, @stalled, @failed, @ending, @abandoned, @writing, @moved_ns. @changed is
  *	signalled for the writer thread, @room for those who wait for it.
  * Input thread: @input, @input_count, @escape.
  */
@@ -57,6 +57,7 @@ struct chardev {
 	bool stalled; /* someone has waited in vain since the reader last moved */
 	bool failed;  /* a write error: everything is dropped */
 	bool ending;
+	bool abandoned;   /* what is left stays unwritten */
 	bool writing;     /* the writer thread is in its loop */
 	int64_t moved_ns; /* when the writer thread last got rid of something */
 
@@ -137,34 +138,57 @@ static size_t take_chunk(struct chardev *chardev, uint8_t *chunk)
 	return count;
 }
 
-/*
- * One write that may block, even after poll(): standard output can be anything, and shares its
- * O_NONBLOCK with other processes. So the thread can be cancelled here, and here alone; it holds
- * nothing.
- */
-static ssize_t cancellable_write(int fd, const uint8_t *bytes, size_t count)
-{
-	struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
-	ssize_t written;
-	int error, old;
+/* Sent to the writer thread to get it out of a write; chosen apart from the vCPUs' own. */
+#define KICK_SIGNAL (SIGRTMAX - 1)
 
-	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
-	poll(&pollfd, 1, -1);
-	written = write(fd, bytes, count);
-	error = errno;
-	pthread_setcancelstate(old, NULL);
-	errno = error;
-	return written;
+static void kicked(int number)
+{
+	(void)number;
 }
 
-/* Context: holds no lock. Return: 0, -errno. */
+/* Without SA_RESTART: the write that it interrupts returns EINTR. */
+static int handle_kick(void)
+{
+	struct sigaction action = {.sa_handler = kicked};
+
+	sigemptyset(&action.sa_mask);
+	return sigaction(KICK_SIGNAL, &action, NULL) ? -errno : 0;
+}
+
+/*
+ * One write that may block, even after poll(): standard output can be anything, and shares its
+ * O_NONBLOCK with other processes. stop_writer() kicks the thread out of it.
+ */
+static ssize_t write_some(struct chardev *chardev, const uint8_t *bytes, size_t count)
+{
+	struct pollfd pollfd = {.fd = chardev->out_fd, .events = POLLOUT};
+
+	if (poll(&pollfd, 1, -1) < 0)
+		return -1;
+	return write(chardev->out_fd, bytes, count);
+}
+
+static bool is_abandoned(struct chardev *chardev)
+{
+	bool abandoned;
+
+	pthread_mutex_lock(&chardev->lock);
+	abandoned = chardev->abandoned;
+	pthread_mutex_unlock(&chardev->lock);
+	return abandoned;
+}
+
+/* Context: holds no lock. Return: 0, -ECANCELED (by stop_writer()), -errno. */
 static int write_chunk(struct chardev *chardev, const uint8_t *chunk, size_t count)
 {
 	while (count) {
-		ssize_t written = cancellable_write(chardev->out_fd, chunk, count);
+		ssize_t written = write_some(chardev, chunk, count);
 
-		if (written < 0 && (errno == EINTR || errno == EAGAIN))
+		if (written < 0 && (errno == EINTR || errno == EAGAIN)) {
+			if (is_abandoned(chardev))
+				return -ECANCELED;
 			continue;
+		}
 		if (written <= 0)
 			return written ? -errno : -EIO;
 		chunk += written;
@@ -183,9 +207,12 @@ static void *writer_main(void *arg)
 	struct chardev *chardev = arg;
 	uint8_t chunk[CHUNK_BYTES];
 	size_t count;
-	int ret, old;
+	sigset_t kick;
+	int ret;
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	sigemptyset(&kick);
+	sigaddset(&kick, KICK_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 	pthread_setname_np(pthread_self(), "serial-out");
 	pthread_mutex_lock(&chardev->lock);
 	for (;;) {
@@ -201,11 +228,11 @@ static void *writer_main(void *arg)
 			continue;
 		chardev->failed = true;
 		chardev->ring_count = 0;
-		pthread_cond_broadcast(&chardev->room);
-		fprintf(stderr,
-			"samara: serial port: cannot write to %s: %s; what the guest sends "
-			"is dropped from here on\n",
-			chardev->name, strerror(-ret));
+		if (ret != -ECANCELED)
+			fprintf(stderr,
+				"samara: serial port: cannot write to %s: %s; what the guest sends "
+				"is dropped from here on\n",
+				chardev->name, strerror(-ret));
 		break;
 	}
 	chardev->writing = false;
@@ -217,26 +244,29 @@ static void *writer_main(void *arg)
 /* Let the writer thread write out what is there, as long as the other end takes it. */
 static void stop_writer(struct chardev *chardev)
 {
-	int64_t now, since;
+	/* A pseudo-terminal that takes nothing at once has nobody who reads it. */
+	int64_t patience_ns = chardev->patient ? stall_ns : stall_ns / 10;
+	int64_t start = monotonic_ns();
 
 	pthread_mutex_lock(&chardev->lock);
 	chardev->ending = true;
 	pthread_cond_signal(&chardev->changed);
-	since = monotonic_ns();
 	while (chardev->writing) {
-		int64_t last = chardev->moved_ns > since ? chardev->moved_ns : since;
-		struct timespec until = to_timespec(last + stall_ns);
+		int64_t last = chardev->moved_ns > start ? chardev->moved_ns : start;
+		int64_t end = last + patience_ns, now = monotonic_ns();
+		struct timespec until;
 
-		now = monotonic_ns();
-		if (now >= last + stall_ns)
-			break;
+		/* The kick may come just before the write that is to be interrupted: again. */
+		if (now >= end) {
+			chardev->abandoned = true;
+			pthread_kill(chardev->writer, KICK_SIGNAL);
+			end = now + 1000000;
+		}
+		until = to_timespec(end);
 		pthread_cond_timedwait(&chardev->room, &chardev->lock, &until);
 	}
-	if (chardev->writing)
-		pthread_cancel(chardev->writer);
 	pthread_mutex_unlock(&chardev->lock);
 	pthread_join(chardev->writer, NULL);
-	chardev->writing = false;
 }
 
 /* ---- Input ---- */
@@ -467,9 +497,12 @@ int chardev_start(struct chardev *chardev, const struct chardev_peer *peer,
 		  struct samara_error *err)
 {
 	sigset_t all, before;
-	int ret = 0;
+	int ret;
 
 	chardev->peer = *peer;
+	ret = handle_kick();
+	if (ret)
+		return samara_error_set(err, ret, "serial port: sigaction: %s", strerror(-ret));
 	/* Signals are for others; SIGPIPE thus is the error EPIPE. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);

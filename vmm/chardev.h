@@ -23,7 +23,7 @@
 struct chardev;
 
 #define CHARDEV_RING_BYTES (256 * 1024)
-#define CHARDEV_STALL_MS   100
+#define CHARDEV_STALL_MS   500
 
 /**
  * struct chardev_peer - the device's end
@@ -61,7 +61,7 @@ int chardev_start(struct chardev *chardev, const struct chardev_peer *peer,
 /**
  * chardev_stop() - write out what is left, end the threads, give the terminal back
  *
- * Context: Sleeps as long as the reader takes bytes, and CHARDEV_STALL_MS when it does not.
+ * Context: Sleeps as long as the reader takes bytes, and up to CHARDEV_STALL_MS when it does not.
  * No chardev_transmit() is under way. May be called more than once.
  */
 void chardev_stop(struct chardev *chardev);

@@ -185,8 +185,12 @@ static void warn(const char *text, void *arg)
 	fprintf(stderr, "samara: warning: %s\n", text);
 }
 
-/* Wrong command lines end the process here, with SAMARA_EXIT_USAGE. */
-static int read_config(int argc, char **argv, struct vm_config *config, struct samara_error *err)
+/*
+ * Wrong command lines end the process here, with SAMARA_EXIT_USAGE. The janitor is started before
+ * libvirt's parser, which may start threads.
+ */
+static int read_config_and_start_janitor(int argc, char **argv, struct vm_config *config,
+					 struct samara_error *err)
 {
 	struct parse parse = {.config = config, .domain_pass = true};
 	int ret;
@@ -194,6 +198,9 @@ static int read_config(int argc, char **argv, struct vm_config *config, struct s
 	argp_err_exit_status = SAMARA_EXIT_USAGE;
 	/* Silent: the second pass says what is wrong, and answers --help. */
 	argp_parse(&argp, argc, argv, ARGP_SILENT, NULL, &parse);
+	ret = janitor_start(err);
+	if (ret)
+		return ret;
 	if (parse.domain) {
 		ret = domain_xml_read(parse.domain, config, warn, NULL, err);
 		if (ret)
@@ -352,12 +359,9 @@ int cmd_run(int argc, char **argv)
 	int ret;
 
 	vm_config_init(&config);
-	ret = read_config(argc, argv, &config, &err);
-	/* libvirt's parser has no threads: the janitor is still the first to be started. */
-	if (!ret)
-		ret = janitor_start(&err);
+	ret = read_config_and_start_janitor(argc, argv, &config, &err);
 	if (ret)
-		goto out;
+		goto out_janitor;
 	ret = signals_start(&signals, &err);
 	if (ret)
 		goto out_janitor;
@@ -368,7 +372,6 @@ int cmd_run(int argc, char **argv)
 		ret = EXIT_SIGNAL + signals.ended_by;
 out_janitor:
 	janitor_stop();
-out:
 	vm_config_free(&config);
 	if (ret >= 0)
 		return ret;

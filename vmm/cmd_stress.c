@@ -251,7 +251,7 @@ static int run(const struct arguments *arguments)
 		samara_error_set(&err, -ENOMEM, "out of memory");
 		return fail(&err);
 	}
-	display.next = display.terminal ? 0 : LOG_SECONDS - 0.05;
+	display.next = (display.terminal ? 1 : LOG_SECONDS) - 0.05;
 	catch_signals();
 	ret = stress_run(&arguments->stress, &watcher, &interrupted, result, &err);
 	if (display.terminal)

@@ -158,7 +158,8 @@ static int read_size(struct reader *reader, xmlNode *node, const char *expressio
 static void describe(struct reader *reader, xmlNode *node, char *text, size_t text_bytes)
 {
 	const char *parent = node_name(node->parent);
-	char *which = get(reader, node, "string((self::disk/target/@dev | @type | @model | @name)[last()])");
+	char *which = get(reader, node,
+			  "string((self::disk/target/@dev | @type | @model | @name)[last()])");
 	bool top = !strcmp(parent, "domain");
 
 	snprintf(text, text_bytes, "%s%s%s%s%.48s%s", top ? "" : parent, top ? "" : "/",

@@ -154,29 +154,64 @@ out:
 }
 
 /*
- * libarchive takes what follows a stream of zstd, LZ4 or xz for a part of it, and fails there.
- * Return: where the next archive, or zeros before it, may start; 0: nowhere.
+ * Where a zstd frame ends, by its header and those of its blocks (RFC 8878, 3.1.1). Return: 0 if it
+ * has no end.
  */
-static uint64_t find_next(const struct image *image, const struct compression *compression,
-			  uint64_t start, uint64_t consumed)
+static uint64_t zstd_frame_end(const struct image *image, uint64_t offset)
 {
-	bool is_xz = compression->support == archive_read_support_filter_xz;
-	uint64_t from = start + consumed, left = image->size_bytes - from, next = 0;
+	static const uint8_t dictionary_bytes[4] = {0, 1, 2, 4};
+	static const uint8_t size_bytes[4] = {0, 2, 4, 8};
+	uint8_t magic[5], block[3];
+	uint32_t header = 0;
+	bool single;
+
+	if (image_read(image, offset, magic, sizeof(magic), NULL))
+		return 0;
+	single = magic[4] & 0x20;
+	offset += sizeof(magic) + !single + dictionary_bytes[magic[4] & 3] +
+		  size_bytes[magic[4] >> 6] + (single && !(magic[4] >> 6));
+	while (!(header & 1)) {
+		if (image_read(image, offset, block, sizeof(block), NULL))
+			return 0;
+		header = block[0] | block[1] << 8 | (uint32_t)block[2] << 16;
+		/* An RLE block is one byte, repeated. */
+		offset += sizeof(block) + ((header >> 1 & 3) == 1 ? 1 : header >> 3);
+	}
+	offset += magic[4] & 4 ? 4 : 0;
+	return offset <= image->size_bytes ? offset : 0;
+}
+
+/*
+ * Where an xz stream ends: after its footer's magic number (The .xz File Format, 2.1.2), aligned,
+ * and followed by what can be an archive. Return: 0 if there is no such place.
+ */
+static uint64_t xz_stream_end(const struct image *image, uint64_t start, uint64_t consumed)
+{
+	uint64_t from = start + consumed, left = image->size_bytes - from, end = 0;
 	size_t count = left < BUFFER_BYTES ? left : BUFFER_BYTES;
 	uint8_t *bytes = malloc(BUFFER_BYTES);
 
-	if (!bytes || image_read(image, from, bytes, count, NULL))
-		goto out;
-	if (!is_xz && consumed && is_start(bytes, count))
-		next = from;
-	/* How much of xz was consumed is known by the block: look for the footer's last bytes. */
-	for (size_t at = 2; is_xz && !next && at + MAGIC_BYTES < count; at++)
-		if ((consumed + at) % 4 == 0 && bytes[at - 2] == 'Y' && bytes[at - 1] == 'Z' &&
-		    is_start(bytes + at, MAGIC_BYTES))
-			next = from + at;
-out:
+	if (bytes && !image_read(image, from, bytes, count, NULL))
+		for (size_t at = 2; !end && at + MAGIC_BYTES < count; at++)
+			if ((consumed + at) % 4 == 0 && bytes[at - 2] == 'Y' &&
+			    bytes[at - 1] == 'Z' && is_start(bytes + at, MAGIC_BYTES))
+				end = from + at;
 	free(bytes);
-	return next;
+	return end;
+}
+
+/*
+ * libarchive takes what follows a stream of zstd, LZ4 or xz for a part of it, and fails there.
+ * Return: where the stream may end within the image; 0: nowhere.
+ */
+static uint64_t find_end(const struct image *image, const struct compression *compression,
+			 uint64_t start, uint64_t consumed)
+{
+	if (compression->support == archive_read_support_filter_zstd)
+		return zstd_frame_end(image, start);
+	if (compression->support == archive_read_support_filter_xz)
+		return xz_stream_end(image, start, consumed);
+	return consumed ? start + consumed : 0;
 }
 
 /* Check one compressed archive, and go to where it ends. */
@@ -184,13 +219,13 @@ static int check_compressed(const struct image *image, const struct compression 
 			    uint64_t *offset, struct samara_error *err)
 {
 	struct samara_error reason = {0};
-	uint64_t consumed, next;
+	uint64_t consumed, end;
 	int ret = check_stream(image, compression, *offset, image->size_bytes, &consumed, &reason);
 
 	if (ret == -EINVAL) {
-		next = find_next(image, compression, *offset, consumed);
-		if (next)
-			ret = check_stream(image, compression, *offset, next, &consumed, &reason);
+		end = find_end(image, compression, *offset, consumed);
+		if (end)
+			ret = check_stream(image, compression, *offset, end, &consumed, &reason);
 	}
 	if (ret && err)
 		*err = reason;

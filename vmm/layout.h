@@ -13,7 +13,8 @@
  *
  *	0 .. 3 GiB		RAM (low window)
  *	  0x1000 .. 0x30000	what the loader writes for the first instructions of the kernel
- *	  0xa0000 .. 1 MiB	reserved; ACPI tables in its last 128 KiB, where a BIOS keeps them
+ *	  0xa0000 .. 1 MiB	reserved; ACPI tables in its last 128 KiB, where a BIOS keeps them,
+ *				and the reset vector in its last 16 bytes
  *	  1 MiB ..		kernel; initrd at the end
  *	3 .. 4 GiB		hole: IOAPIC, local APICs, devices
  *	4 GiB ..		RAM beyond 3 GiB, then room for hotplug (high window)
@@ -33,7 +34,8 @@
 
 #define LAYOUT_RESERVED_GPA      0xa0000u
 #define LAYOUT_ACPI_GPA          0xe0000u
-#define LAYOUT_ACPI_MAX_BYTES    0x20000u
+#define LAYOUT_ACPI_MAX_BYTES    0x1fff0u
+#define LAYOUT_RESET_VECTOR_GPA  0xffff0u
 #define LAYOUT_KERNEL_MIN_GPA    0x100000u
 
 /* The PC's own addresses (82093AA IOAPIC; Intel SDM volume 3, 11.4.1). */

@@ -506,9 +506,14 @@ void probe_guest_wait(struct probe_guest *guest, unsigned int timeout_ms, struct
 
 #define RUN_TIMEOUT_MS  5000
 
-/* A measurement is good when it is long beside the way into the guest and back. */
-#define LOOP_WANTED_NS  UINT64_C(4000000)
-#define LOOP_ROUNDS_MAX (UINT64_C(1) << 26)
+/*
+ * A measurement is good when it is long beside the way into the guest and back, and beside what a
+ * busy host takes away: when eight times the rounds take at least four times the time.
+ */
+#define LOOP_WANTED_NS  UINT64_C(20000000)
+#define LOOP_GROWTH     8
+#define LOOP_ROUNDS_MIN UINT64_C(1000)
+#define LOOP_ROUNDS_MAX (LOOP_ROUNDS_MIN << 15)
 
 static int time_guest(struct probe_guest *guest, uint64_t rounds, uint64_t *best_ns,
 		      struct samara_error *err)
@@ -555,24 +560,27 @@ static uint64_t time_host(uint64_t rounds)
 int probe_measure_ratio(struct probe_guest *guest, double *guest_ns, double *host_ns,
 			struct samara_error *err)
 {
-	uint64_t rounds, empty_ns, full_ns;
+	uint64_t rounds, last_ns, full_ns;
 	int ret;
 
-	ret = time_guest(guest, 1, &empty_ns, err);
+	ret = time_guest(guest, LOOP_ROUNDS_MIN / LOOP_GROWTH, &full_ns, err);
 	if (ret)
 		return ret;
-	for (rounds = 1000;; rounds *= 8) {
+	for (rounds = LOOP_ROUNDS_MIN;; rounds *= LOOP_GROWTH) {
+		last_ns = full_ns;
 		ret = time_guest(guest, rounds, &full_ns, err);
 		if (ret)
 			return ret;
-		if (full_ns > empty_ns + LOOP_WANTED_NS || rounds * 8 > LOOP_ROUNDS_MAX)
+		if (rounds == LOOP_ROUNDS_MAX ||
+		    (full_ns > LOOP_WANTED_NS && full_ns / 4 > last_ns))
 			break;
 	}
-	if (full_ns <= empty_ns)
+	if (full_ns <= last_ns)
 		return samara_error_set(err, -EIO, "the guest's time can't be measured");
-	*guest_ns = (double)(full_ns - empty_ns) / (double)(rounds * LOOP_INSTRUCTIONS);
+	*guest_ns = (double)(full_ns - last_ns) /
+		    (double)((rounds - rounds / LOOP_GROWTH) * LOOP_INSTRUCTIONS);
 	/* On the host long enough for the clock, however few rounds the guest took. */
-	rounds = LOOP_ROUNDS_MAX / 64;
+	rounds = LOOP_ROUNDS_MAX / 32;
 	*host_ns = (double)time_host(rounds) / (double)(rounds * LOOP_INSTRUCTIONS);
 	return 0;
 }

@@ -9,6 +9,9 @@
 #include "vmm/stress_state.h"
 
 #define TICK_NS          UINT64_C(100000000)
+/* A worker that waits for so long is worth a line. */
+#define JOIN_NOTE_S      30
+
 #define DEVICES          1u
 #define STRANGER_DEFAULT (UINT64_C(256) << 20)
 #define SLOT_DEFAULT     (UINT64_C(4) << 20)
@@ -149,11 +152,28 @@ static int workers_start(struct stress *s, struct workers *workers, struct samar
 	return 0;
 }
 
+/* Wait for a worker, and say so when its operation takes long: it may wait for ever. */
+static void worker_join(struct stress *s, struct stress_worker *w)
+{
+	uint64_t waited_s = 0;
+	struct timespec until;
+
+	for (;;) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += JOIN_NOTE_S;
+		if (!pthread_timedjoin_np(w->thread, NULL, &until))
+			return;
+		waited_s += JOIN_NOTE_S;
+		stress_note(s, "an operation has not ended %llu s after it was to be the last",
+			    (unsigned long long)waited_s);
+	}
+}
+
 static void workers_join(struct stress *s, struct workers *workers)
 {
 	__atomic_store_n(&s->stopping, true, __ATOMIC_RELEASE);
 	for (unsigned int i = 0; i < workers->started; i++)
-		pthread_join(workers->worker[i].thread, NULL);
+		worker_join(s, &workers->worker[i]);
 	workers->started = 0;
 }
 

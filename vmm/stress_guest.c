@@ -62,27 +62,28 @@ static void write_gdt(struct stress_guest *guest)
 /* Tell of a vCPU that can't go on; the first is kept. */
 static void fail(struct stress_guest *guest, struct vcpu *vcpu, const struct kvm_run *run)
 {
-	uint64_t rip = 0;
+	struct kvm_regs regs = {0};
 
 	if (__atomic_fetch_add(&guest->failures, 1, __ATOMIC_ACQ_REL))
 		return;
-	vcpu_get_rip(vcpu, &rip);
+	vcpu_get_regs(vcpu, &regs);
 	if (vcpu_run_error(vcpu))
 		samara_error_set(&guest->failure, vcpu_run_error(vcpu),
 				 "vCPU %u at rip %#llx: KVM_RUN: %s", vcpu_id(vcpu),
-				 (unsigned long long)rip, strerror(-vcpu_run_error(vcpu)));
+				 (unsigned long long)regs.rip, strerror(-vcpu_run_error(vcpu)));
 	else if (run->exit_reason == KVM_EXIT_MMIO)
 		samara_error_set(&guest->failure, -EIO,
 				 "vCPU %u at rip %#llx: access to %#llx, where no window is",
-				 vcpu_id(vcpu), (unsigned long long)rip,
+				 vcpu_id(vcpu), (unsigned long long)regs.rip,
 				 (unsigned long long)run->mmio.phys_addr);
 	else if (run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
 		samara_error_set(&guest->failure, -EIO,
 				 "vCPU %u at rip %#llx: KVM internal error, suberror %u",
-				 vcpu_id(vcpu), (unsigned long long)rip, run->internal.suberror);
+				 vcpu_id(vcpu), (unsigned long long)regs.rip,
+				 run->internal.suberror);
 	else
 		samara_error_set(&guest->failure, -EIO, "vCPU %u at rip %#llx: KVM exit %u%s",
-				 vcpu_id(vcpu), (unsigned long long)rip, run->exit_reason,
+				 vcpu_id(vcpu), (unsigned long long)regs.rip, run->exit_reason,
 				 run->exit_reason == KVM_EXIT_SHUTDOWN ? " (triple fault)" : "");
 	__atomic_store_n(&guest->failed, true, __ATOMIC_RELEASE);
 }

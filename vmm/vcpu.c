@@ -207,14 +207,19 @@ int vcpu_run_error(const struct vcpu *vcpu)
 	return vcpu->run_error;
 }
 
+int vcpu_get_regs(const struct vcpu *vcpu, struct kvm_regs *regs)
+{
+	return ioctl(vcpu->fd, KVM_GET_REGS, regs) < 0 ? -errno : 0;
+}
+
 int vcpu_get_rip(const struct vcpu *vcpu, uint64_t *rip)
 {
 	struct kvm_regs regs;
+	int ret = vcpu_get_regs(vcpu, &regs);
 
-	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0)
-		return -errno;
-	*rip = regs.rip;
-	return 0;
+	if (!ret)
+		*rip = regs.rip;
+	return ret;
 }
 
 /* ---- Start states -------------------------------------------------------------------------- */

@@ -168,6 +168,7 @@ void vm_devices_reset(struct vm *vm)
 {
 	serial_reset(vm->devices.serial);
 	rtc_reset(vm->devices.rtc);
+	power_reset(vm->devices.power);
 	drain_irq(&vm->devices.serial_irq);
 	drain_irq(&vm->devices.rtc_irq);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "vmm/loader.h"
+#include "vmm/reset_vector.h"
 #include "vmm/vm_internal.h"
 
 static int create_vcpus(struct vm *vm, struct samara_error *err)
@@ -42,6 +43,9 @@ static int load(struct vm *vm, struct samara_error *err)
 	if (ret)
 		return samara_error_set(err, ret, "ACPI tables: guest memory at %#llx is no RAM",
 					(unsigned long long)vm->acpi.gpa);
+	ret = reset_vector_write(vm->mm, err);
+	if (ret)
+		return ret;
 	return boot_set_vcpu(vm->vcpus[0], &entry, err);
 }
 

@@ -45,7 +45,7 @@ static void probe_write(void *device, uint64_t offset, const void *data, unsigne
 	memcpy(&probe->value, data, length);
 }
 
-static const struct bus_ops probe_ops = { .read = probe_read, .write = probe_write };
+static const struct bus_ops probe_ops = {.read = probe_read, .write = probe_write};
 
 static int make_bus(void **state)
 {
@@ -79,7 +79,7 @@ static void nothing_is_there(void **state)
 static void only_whole_accesses_arrive(void **state)
 {
 	struct bus *bus = *state;
-	struct probe probe = { 0 };
+	struct probe probe = {0};
 	const uint64_t base = 0x1000;
 	unsigned int length;
 	int64_t offset;
@@ -89,7 +89,7 @@ static void only_whole_accesses_arrive(void **state)
 		for (offset = -9; offset <= DEVICE_BYTES + 1; offset++) {
 			bool legal = (length & (length - 1)) == 0;
 			bool inside = offset >= 0 && offset + length <= DEVICE_BYTES;
-			uint8_t data[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+			uint8_t data[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 			unsigned int reads = probe.reads, writes = probe.writes, i;
 			int ret = bus_write(bus, base + offset, data, length);
 
@@ -112,11 +112,10 @@ static void only_whole_accesses_arrive(void **state)
 static void a_device_at_the_very_end(void **state)
 {
 	struct bus *bus = *state;
-	struct probe probe = { .value = 0x55 };
+	struct probe probe = {.value = 0x55};
 	uint64_t value = 0;
 
-	assert_int_equal(
-		bus_attach(bus, UINT64_MAX - 3, 4, "last", &probe_ops, &probe, NULL), 0);
+	assert_int_equal(bus_attach(bus, UINT64_MAX - 3, 4, "last", &probe_ops, &probe, NULL), 0);
 	assert_int_equal(bus_read(bus, UINT64_MAX, &value, 1), 0);
 	assert_int_equal(value, 0x55);
 	assert_int_equal(bus_read(bus, UINT64_MAX, &value, 2), -ENXIO);
@@ -126,8 +125,8 @@ static void a_device_at_the_very_end(void **state)
 static void attach_names_what_is_there(void **state)
 {
 	struct bus *bus = *state;
-	struct samara_error err = { 0 };
-	struct probe probe = { 0 };
+	struct samara_error err = {0};
+	struct probe probe = {0};
 
 	assert_int_equal(bus_attach(bus, 0x1000, 0x10, "clock", &probe_ops, &probe, NULL), 0);
 	assert_int_equal(bus_attach(bus, 0x100f, 0x10, "disk", &probe_ops, &probe, &err), -EEXIST);
@@ -143,8 +142,8 @@ static void attach_names_what_is_there(void **state)
 static void detach_leaves_nothing(void **state)
 {
 	struct bus *bus = *state;
-	struct samara_error err = { 0 };
-	struct probe probe = { 0 };
+	struct samara_error err = {0};
+	struct probe probe = {0};
 	uint8_t value;
 
 	assert_int_equal(bus_attach(bus, 0x1000, 0x10, "probe", &probe_ops, &probe, NULL), 0);
@@ -159,7 +158,7 @@ static void detach_leaves_nothing(void **state)
 
 static void absent_functions_are_nowhere(void **state)
 {
-	static const struct bus_ops none = { 0 };
+	static const struct bus_ops none = {0};
 	struct bus *bus = *state;
 	struct bus_counters counters;
 	uint8_t value = 0;
@@ -174,7 +173,7 @@ static void absent_functions_are_nowhere(void **state)
 
 /* ---- Torture: devices come and go while others, and they themselves, are accessed ---- */
 
-#define THREADS	   4
+#define THREADS    4
 #define TORTURE_MS 1000
 #define COMES_BASE 0x2000
 #define STAYS_BASE 0x1000
@@ -198,7 +197,7 @@ static void mortal_read(void *device, uint64_t offset, void *data, unsigned int 
 		atomic_fetch_add(&mortal->after_death, 1);
 }
 
-static const struct bus_ops mortal_ops = { .read = mortal_read };
+static const struct bus_ops mortal_ops = {.read = mortal_read};
 
 struct torture {
 	struct bus *bus;
@@ -231,7 +230,7 @@ static void *access_all(void *arg)
 static void devices_come_and_go(void **state)
 {
 	static struct mortal stays, comes[2];
-	struct torture torture = { .bus = *state };
+	struct torture torture = {.bus = *state};
 	struct timespec now, start;
 	pthread_t threads[THREADS];
 	uint64_t cycles = 0, expected;
@@ -240,7 +239,8 @@ static void devices_come_and_go(void **state)
 
 	stays.attached = true;
 	assert_int_equal(bus_attach(torture.bus, STAYS_BASE, DEVICE_BYTES, "stays", &mortal_ops,
-				    &stays, NULL), 0);
+				    &stays, NULL),
+			 0);
 	for (i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, access_all, &torture), 0);
 	clock_gettime(CLOCK_MONOTONIC, &start);
@@ -249,7 +249,8 @@ static void devices_come_and_go(void **state)
 
 		atomic_store(&mortal->attached, true);
 		assert_int_equal(bus_attach(torture.bus, COMES_BASE, DEVICE_BYTES, "comes",
-					    &mortal_ops, mortal, NULL), 0);
+					    &mortal_ops, mortal, NULL),
+				 0);
 		assert_int_equal(bus_detach(torture.bus, COMES_BASE, NULL), 0);
 		atomic_store(&mortal->attached, false);
 		clock_gettime(CLOCK_MONOTONIC, &now);
@@ -273,12 +274,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_bus, free_bus)
 	const struct CMUnitTest tests[] = {
-		TEST(nothing_is_there),
-		TEST(only_whole_accesses_arrive),
-		TEST(a_device_at_the_very_end),
-		TEST(attach_names_what_is_there),
-		TEST(detach_leaves_nothing),
-		TEST(absent_functions_are_nowhere),
+		TEST(nothing_is_there),         TEST(only_whole_accesses_arrive),
+		TEST(a_device_at_the_very_end), TEST(attach_names_what_is_there),
+		TEST(detach_leaves_nothing),    TEST(absent_functions_are_nowhere),
 		TEST(devices_come_and_go),
 	};
 

@@ -9,8 +9,8 @@
 
 #include "vmm/config.h"
 
-#define MIB (UINT64_C(1) << 20)
-#define GIB (UINT64_C(1) << 30)
+#define MIB          (UINT64_C(1) << 20)
+#define GIB          (UINT64_C(1) << 30)
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static void sizes(void **state)
@@ -20,45 +20,45 @@ static void sizes(void **state)
 		int ret;
 		uint64_t bytes;
 	} table[] = {
-		{ "0", 0, 0 },
-		{ "65536", 0, 65536 },
-		{ "65536B", 0, 65536 },
-		{ "0x1000", 0, 4096 },
-		{ "0X1000", 0, 4096 },
-		{ "010", 0, 10 },
-		{ "4K", 0, 4096 },
-		{ "4k", 0, 4096 },
-		{ "4KiB", 0, 4096 },
-		{ "512M", 0, 512 * MIB },
-		{ "4G", 0, 4 * GIB },
-		{ "0x10G", 0, 16 * GIB },
-		{ "1T", 0, 1024 * GIB },
-		{ "1P", 0, UINT64_C(1) << 50 },
-		{ "15E", 0, UINT64_C(15) << 60 },
-		{ "18446744073709551615", 0, UINT64_MAX },
-		{ "18446744073709551616", -ERANGE, 0 },
-		{ "16E", -ERANGE, 0 },
-		{ "99999999999999999999999K", -ERANGE, 0 },
-		{ "", -EINVAL, 0 },
-		{ "M", -EINVAL, 0 },
-		{ "-1", -EINVAL, 0 },
-		{ "+1", -EINVAL, 0 },
-		{ " 1", -EINVAL, 0 },
-		{ "1 ", -EINVAL, 0 },
-		{ "1 M", -EINVAL, 0 },
-		{ "0x", -EINVAL, 0 },
-		{ "1.5G", -EINVAL, 0 },
-		{ "12Q", -EINVAL, 0 },
-		{ "512MB", -EINVAL, 0 },
-		{ "512Mi", -EINVAL, 0 },
-		{ "512MiBs", -EINVAL, 0 },
-		{ "4KK", -EINVAL, 0 },
+		{"0", 0, 0},
+		{"65536", 0, 65536},
+		{"65536B", 0, 65536},
+		{"0x1000", 0, 4096},
+		{"0X1000", 0, 4096},
+		{"010", 0, 10},
+		{"4K", 0, 4096},
+		{"4k", 0, 4096},
+		{"4KiB", 0, 4096},
+		{"512M", 0, 512 * MIB},
+		{"4G", 0, 4 * GIB},
+		{"0x10G", 0, 16 * GIB},
+		{"1T", 0, 1024 * GIB},
+		{"1P", 0, UINT64_C(1) << 50},
+		{"15E", 0, UINT64_C(15) << 60},
+		{"18446744073709551615", 0, UINT64_MAX},
+		{"18446744073709551616", -ERANGE, 0},
+		{"16E", -ERANGE, 0},
+		{"99999999999999999999999K", -ERANGE, 0},
+		{"", -EINVAL, 0},
+		{"M", -EINVAL, 0},
+		{"-1", -EINVAL, 0},
+		{"+1", -EINVAL, 0},
+		{" 1", -EINVAL, 0},
+		{"1 ", -EINVAL, 0},
+		{"1 M", -EINVAL, 0},
+		{"0x", -EINVAL, 0},
+		{"1.5G", -EINVAL, 0},
+		{"12Q", -EINVAL, 0},
+		{"512MB", -EINVAL, 0},
+		{"512Mi", -EINVAL, 0},
+		{"512MiBs", -EINVAL, 0},
+		{"4KK", -EINVAL, 0},
 	};
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(table); i++) {
-		struct samara_error err = { 0 };
+		struct samara_error err = {0};
 		uint64_t bytes = 0xdead;
 		int ret = parse_size(table[i].text, "--size", &bytes, &err);
 
@@ -80,29 +80,29 @@ static void memory(void **state)
 		uint64_t bytes, max;
 		enum guest_mm_backing backing;
 	} table[] = {
-		{ "1G", 0, GIB, GIB, GUEST_MM_ANON },
-		{ "512M,max=4G", 0, 512 * MIB, 4 * GIB, GUEST_MM_ANON },
-		{ "512M,max=4G,backing=memfd", 0, 512 * MIB, 4 * GIB, GUEST_MM_MEMFD },
-		{ "512M,backing=memfd", 0, 512 * MIB, 512 * MIB, GUEST_MM_MEMFD },
-		{ "512M,backing=anon,max=1G", 0, 512 * MIB, GIB, GUEST_MM_ANON },
-		{ "", -EINVAL, 0, 0, 0 },
-		{ ",max=4G", -EINVAL, 0, 0, 0 },
-		{ "max=4G", -EINVAL, 0, 0, 0 },
-		{ "512M,", -EINVAL, 0, 0, 0 },
-		{ "512M,,max=1G", -EINVAL, 0, 0, 0 },
-		{ "512M,max=", -EINVAL, 0, 0, 0 },
-		{ "512M,max=4G junk", -EINVAL, 0, 0, 0 },
-		{ "512M,maximum=4G", -EINVAL, 0, 0, 0 },
-		{ "512M,backing=", -EINVAL, 0, 0, 0 },
-		{ "512M,backing=disk", -EINVAL, 0, 0, 0 },
-		{ "512M,max=32E", -ERANGE, 0, 0, 0 },
+		{"1G", 0, GIB, GIB, GUEST_MM_ANON},
+		{"512M,max=4G", 0, 512 * MIB, 4 * GIB, GUEST_MM_ANON},
+		{"512M,max=4G,backing=memfd", 0, 512 * MIB, 4 * GIB, GUEST_MM_MEMFD},
+		{"512M,backing=memfd", 0, 512 * MIB, 512 * MIB, GUEST_MM_MEMFD},
+		{"512M,backing=anon,max=1G", 0, 512 * MIB, GIB, GUEST_MM_ANON},
+		{"", -EINVAL, 0, 0, 0},
+		{",max=4G", -EINVAL, 0, 0, 0},
+		{"max=4G", -EINVAL, 0, 0, 0},
+		{"512M,", -EINVAL, 0, 0, 0},
+		{"512M,,max=1G", -EINVAL, 0, 0, 0},
+		{"512M,max=", -EINVAL, 0, 0, 0},
+		{"512M,max=4G junk", -EINVAL, 0, 0, 0},
+		{"512M,maximum=4G", -EINVAL, 0, 0, 0},
+		{"512M,backing=", -EINVAL, 0, 0, 0},
+		{"512M,backing=disk", -EINVAL, 0, 0, 0},
+		{"512M,max=32E", -ERANGE, 0, 0, 0},
 	};
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < COUNT(table); i++) {
 		struct vm_config config;
-		struct samara_error err = { 0 };
+		struct samara_error err = {0};
 		int ret;
 
 		vm_config_init(&config);
@@ -121,9 +121,9 @@ static void memory(void **state)
 
 static void serial(void **state)
 {
-	static const char *const refused[] = { "",	"file",	  "file:",  "tty", "stdio ",
-					       "ptyx",	"STDIO",  "null,x", "unix:/x" };
-	struct chardev_config config = { 0 };
+	static const char *const refused[] = {"",     "file",  "file:",  "tty",    "stdio ",
+					      "ptyx", "STDIO", "null,x", "unix:/x"};
+	struct chardev_config config = {0};
 	struct samara_error err;
 	size_t i;
 
@@ -148,7 +148,7 @@ static void serial(void **state)
 
 static void qmp(void **state)
 {
-	static const char *const refused[] = { "", "unix:", "/run/x", "tcp:1", "unix" };
+	static const char *const refused[] = {"", "unix:", "/run/x", "tcp:1", "unix"};
 	struct samara_error err;
 	struct vm_config config;
 	size_t i;
@@ -174,18 +174,18 @@ static void what_fits_together(void **state)
 		uint64_t bytes, max;
 		const char *named; /* NULL: accepted */
 	} table[] = {
-		{ 1, 512 * MIB, 512 * MIB, NULL },
-		{ VM_MAX_CPUS, 2 * MIB, 4 * GIB, NULL },
-		{ 1, 2 * MIB, UINT64_C(1) << 52, NULL },
-		{ 0, 512 * MIB, 512 * MIB, "--cpus" },
-		{ VM_MAX_CPUS + 1, 512 * MIB, 512 * MIB, "--cpus" },
-		{ 1, 0, 0, "--memory" },
-		{ 1, 2 * MIB - 4096, 4 * MIB, "--memory" },
-		{ 1, 4 * MIB + 1, 8 * MIB, "--memory" },
-		{ 1, 4 * MIB, 8 * MIB + 512, "max=" },
-		{ 1, 8 * MIB, 4 * MIB, "max=" },
-		{ 1, 2 * MIB, (UINT64_C(1) << 52) + 4096, "max=" },
-		{ 1, UINT64_MAX - 4095, UINT64_MAX - 4095, "--memory" },
+		{1, 512 * MIB, 512 * MIB, NULL},
+		{VM_MAX_CPUS, 2 * MIB, 4 * GIB, NULL},
+		{1, 2 * MIB, UINT64_C(1) << 52, NULL},
+		{0, 512 * MIB, 512 * MIB, "--cpus"},
+		{VM_MAX_CPUS + 1, 512 * MIB, 512 * MIB, "--cpus"},
+		{1, 0, 0, "--memory"},
+		{1, 2 * MIB - 4096, 4 * MIB, "--memory"},
+		{1, 4 * MIB + 1, 8 * MIB, "--memory"},
+		{1, 4 * MIB, 8 * MIB + 512, "max="},
+		{1, 8 * MIB, 4 * MIB, "max="},
+		{1, 2 * MIB, (UINT64_C(1) << 52) + 4096, "max="},
+		{1, UINT64_MAX - 4095, UINT64_MAX - 4095, "--memory"},
 	};
 	struct samara_error err;
 	struct vm_config config;
@@ -215,8 +215,10 @@ static void what_fits_together(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes),  cmocka_unit_test(memory),
-		cmocka_unit_test(serial), cmocka_unit_test(qmp),
+		cmocka_unit_test(sizes),
+		cmocka_unit_test(memory),
+		cmocka_unit_test(serial),
+		cmocka_unit_test(qmp),
 		cmocka_unit_test(what_fits_together),
 	};
 

@@ -97,6 +97,7 @@ static void run_doctor(struct run *run, const char *argument, uid_t uid, const c
 	assert_true(child >= 0);
 	if (!child) {
 		dup2(fds[1], 1);
+		dup2(fds[1], 2);
 		if (columns)
 			setenv("COLUMNS", columns, 1);
 		if (uid && (setgid(uid) || setuid(uid)))
@@ -267,6 +268,9 @@ static void unknown_arguments_are_refused(void **state)
 	free(run.output);
 	run_doctor(&run, "--yaml", 0, NULL);
 	assert_int_equal(run.status, SAMARA_EXIT_USAGE);
+	assert_string_equal(run.output,
+			    "samara doctor: unknown argument '--yaml' (--json is the only "
+			    "option)\n");
 	free(run.output);
 }
 

@@ -488,7 +488,6 @@ static void test_initrd_concatenated(void **state)
 		put_zeros(-initrd_bytes & 3);
 		put_cpio();
 		put_compressed(filters[0]);
-		print_message("# filter %zu\n", i);
 		takes_initrd();
 	}
 }

@@ -8,7 +8,7 @@
 #include "devices/i8042.h"
 #include "devices/power.h"
 
-#define SLP_EN	0x20
+#define SLP_EN  0x20
 #define WAK_STS 0x80
 
 static unsigned int poweroffs, resets;
@@ -89,8 +89,8 @@ static void the_wake_status_is_cleared_by_one(void **state)
 
 static void wide_accesses_are_bytes(void **state)
 {
-	const uint8_t all[4] = { SLP_EN | POWER_SLP_TYP_S5 << 2, 0, POWER_RESET_VALUE, 0 };
-	uint8_t data[4] = { 1, 1, 1, 1 };
+	const uint8_t all[4] = {SLP_EN | POWER_SLP_TYP_S5 << 2, 0, POWER_RESET_VALUE, 0};
+	uint8_t data[4] = {1, 1, 1, 1};
 
 	power_bus_ops.write(*state, 0, all, 4);
 	assert_int_equal(poweroffs, 1);
@@ -103,7 +103,7 @@ static void wide_accesses_are_bytes(void **state)
 static void a_reset_is_pulsed_by_the_keyboard_controller(void **state)
 {
 	struct i8042 *i8042;
-	uint8_t bytes[8] = { 0 };
+	uint8_t bytes[8] = {0};
 	unsigned int value;
 
 	(void)state;

@@ -13,7 +13,16 @@
 
 #include "devices/serial.h"
 
-enum { DATA, IER, IIR, LCR, MCR, LSR, MSR, SCR };
+enum {
+	DATA,
+	IER,
+	IIR,
+	LCR,
+	MCR,
+	LSR,
+	MSR,
+	SCR
+};
 #define FCR IIR
 
 static struct {
@@ -40,7 +49,7 @@ static void space(void *arg)
 
 static int set_up(void **state)
 {
-	struct serial_config config = { .transmit = transmit, .space = space, .arg = &t };
+	struct serial_config config = {.transmit = transmit, .space = space, .arg = &t};
 
 	(void)state;
 	memset(&t, 0, sizeof(t));
@@ -173,7 +182,7 @@ static void bytes_come_in(void **state)
 
 static void the_receive_interrupt_obeys_the_trigger(void **state)
 {
-	static const unsigned int levels[] = { 1, 4, 8, 14 };
+	static const unsigned int levels[] = {1, 4, 8, 14};
 	unsigned int i, n;
 
 	(void)state;
@@ -386,7 +395,7 @@ static void stream_space(void *arg)
 
 static void no_byte_and_no_edge_is_lost(void **state)
 {
-	struct serial_config config = { .transmit = transmit, .space = stream_space, .arg = &t };
+	struct serial_config config = {.transmit = transmit, .space = stream_space, .arg = &t};
 	unsigned int sent = 0, seen;
 	void *result;
 	pthread_t driver;

@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <setjmp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "vmm/chardev.h"
+#include "vmm/janitor.h"
+#include "vmm/terminal.h"
+
+#define PATTERN(i) ((uint8_t)((i)*7 + (i) / 251))
+
+static char scratch[] = "/tmp/test_chardev.XXXXXX";
+static char path[64];
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- A device that takes what it has room for ---- */
+
+static struct {
+	pthread_mutex_t lock;
+	uint8_t bytes[65536];
+	size_t count, room;
+} device = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static size_t device_receive(void *arg, const uint8_t *bytes, size_t count)
+{
+	size_t taken;
+
+	(void)arg;
+	pthread_mutex_lock(&device.lock);
+	taken = count < device.room ? count : device.room;
+	memcpy(device.bytes + device.count, bytes, taken);
+	device.count += taken;
+	device.room -= taken;
+	pthread_mutex_unlock(&device.lock);
+	return taken;
+}
+
+static void device_quit(void *arg)
+{
+	(void)arg;
+}
+
+static size_t device_count(void)
+{
+	size_t count;
+
+	pthread_mutex_lock(&device.lock);
+	count = device.count;
+	pthread_mutex_unlock(&device.lock);
+	return count;
+}
+
+static void device_set_room(size_t room)
+{
+	pthread_mutex_lock(&device.lock);
+	device.room = room;
+	pthread_mutex_unlock(&device.lock);
+}
+
+static bool device_has(size_t count)
+{
+	int64_t end = now_ms() + 10000;
+
+	while (device_count() < count && now_ms() < end)
+		usleep(500);
+	return device_count() == count;
+}
+
+static struct chardev *open_chardev(enum chardev_kind kind, const char *file)
+{
+	struct chardev_config config = {.kind = kind, .path = (char *)file};
+	struct chardev_peer peer = {.receive = device_receive, .quit = device_quit};
+	struct chardev *chardev;
+
+	device.count = 0;
+	device.room = sizeof(device.bytes);
+	assert_int_equal(chardev_create(&config, &chardev, NULL), 0);
+	assert_int_equal(chardev_start(chardev, &peer, NULL), 0);
+	return chardev;
+}
+
+static void transmit_pattern(struct chardev *chardev, size_t first, size_t count)
+{
+	uint8_t bytes[1000];
+	size_t i, n;
+
+	for (; count; first += n, count -= n) {
+		n = count < sizeof(bytes) ? count : sizeof(bytes);
+		for (i = 0; i < n; i++)
+			bytes[i] = PATTERN(first + i);
+		chardev_transmit(chardev, bytes, n);
+	}
+}
+
+/* ---- Standard descriptors, for a test's length ---- */
+
+static int saved_fd[3];
+
+static void replace(int fd, int with)
+{
+	fflush(stdout);
+	saved_fd[fd] = fcntl(fd, F_DUPFD_CLOEXEC, 10);
+	assert_int_equal(dup2(with, fd), fd);
+	close(with);
+}
+
+static void put_back(int fd)
+{
+	dup2(saved_fd[fd], fd);
+	close(saved_fd[fd]);
+}
+
+static void make_pipe(int ends[2])
+{
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+}
+
+/* ---- Files ---- */
+
+static void a_file_gets_every_byte(void **state)
+{
+	const size_t total = 3 * CHARDEV_RING_BYTES + 17;
+	struct chardev *chardev = open_chardev(CHARDEV_FILE, path);
+	uint8_t *bytes = malloc(total + 1);
+	size_t i;
+	FILE *file;
+
+	(void)state;
+	assert_null(chardev_pty(chardev));
+	transmit_pattern(chardev, 0, total);
+	chardev_destroy(chardev);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	assert_int_equal(fread(bytes, 1, total + 1, file), total);
+	fclose(file);
+	for (i = 0; i < total; i++)
+		if (bytes[i] != PATTERN(i))
+			fail_msg("byte %zu", i);
+	free(bytes);
+	/* Truncated by the next. */
+	chardev_destroy(open_chardev(CHARDEV_FILE, path));
+	assert_int_equal(truncate(path, 0), 0);
+}
+
+static void a_full_disk_is_told_once(void **state)
+{
+	struct chardev *chardev;
+	char text[512];
+	ssize_t length;
+	int ends[2];
+
+	(void)state;
+	make_pipe(ends);
+	replace(2, ends[1]);
+	chardev = open_chardev(CHARDEV_FILE, "/dev/full");
+	transmit_pattern(chardev, 0, 100);
+	usleep(50000);
+	transmit_pattern(chardev, 0, 3 * CHARDEV_RING_BYTES);
+	chardev_destroy(chardev);
+	put_back(2);
+	length = read(ends[0], text, sizeof(text) - 1);
+	assert_true(length > 0);
+	text[length] = 0;
+	assert_non_null(strstr(text, "/dev/full"));
+	assert_non_null(strstr(text, "No space left"));
+	assert_ptr_equal(strchr(text, '\n'), text + length - 1);
+	close(ends[0]);
+}
+
+static void a_file_that_cannot_be(void **state)
+{
+	struct chardev_config config = {.kind = CHARDEV_FILE, .path = (char *)"/nonexistent/x"};
+	struct samara_error err;
+	struct chardev *chardev;
+
+	(void)state;
+	assert_int_equal(chardev_create(&config, &chardev, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "/nonexistent/x"));
+}
+
+/* ---- Pseudo-terminals ---- */
+
+static struct chardev *open_pty_quietly(void)
+{
+	struct chardev *chardev;
+
+	replace(2, open("/dev/null", O_WRONLY | O_CLOEXEC));
+	chardev = open_chardev(CHARDEV_PTY, NULL);
+	put_back(2);
+	return chardev;
+}
+
+static void a_pty_works_both_ways(void **state)
+{
+	struct chardev *chardev = open_pty_quietly();
+	char answer[16] = {0};
+	int fd, round;
+
+	(void)state;
+	/* A client comes, goes, and comes again. */
+	for (round = 1; round <= 2; round++) {
+		fd = open(chardev_pty(chardev), O_RDWR | O_NOCTTY | O_CLOEXEC);
+		assert_true(fd >= 0);
+		assert_int_equal(write(fd, "ls\n\003", 4), 4);
+		assert_true(device_has(4 * round));
+		assert_memory_equal(device.bytes, "ls\n\003", 4);
+		chardev_transmit(chardev, (const uint8_t *)"a\r\nb", 4);
+		usleep(50000);
+		assert_int_equal(read(fd, answer, sizeof(answer)), 4);
+		assert_memory_equal(answer, "a\r\nb", 4);
+		close(fd);
+	}
+	chardev_destroy(chardev);
+}
+
+static void a_pty_that_nobody_reads_delays_nobody(void **state)
+{
+	struct chardev *chardev = open_pty_quietly();
+	int64_t start = now_ms();
+
+	(void)state;
+	transmit_pattern(chardev, 0, 8 * CHARDEV_RING_BYTES);
+	assert_true(now_ms() - start < 2000);
+	start = now_ms();
+	chardev_destroy(chardev);
+	assert_true(now_ms() - start < 10 * CHARDEV_STALL_MS);
+}
+
+/* ---- Standard input and output as pipes ---- */
+
+static struct chardev *open_stdio(int *in, int *out)
+{
+	int input[2], output[2];
+
+	make_pipe(input);
+	make_pipe(output);
+	replace(0, input[0]);
+	replace(1, output[1]);
+	*in = input[1];
+	*out = output[0];
+	return open_chardev(CHARDEV_STDIO, NULL);
+}
+
+static void close_stdio(struct chardev *chardev, int in, int out)
+{
+	chardev_destroy(chardev);
+	put_back(0);
+	put_back(1);
+	if (in >= 0)
+		close(in);
+	if (out >= 0)
+		close(out);
+}
+
+static void input_waits_for_the_guest(void **state)
+{
+	uint8_t bytes[20000];
+	struct chardev *chardev;
+	size_t i;
+	int in, out;
+
+	(void)state;
+	for (i = 0; i < sizeof(bytes); i++)
+		bytes[i] = PATTERN(i);
+	chardev = open_stdio(&in, &out);
+	device_set_room(0);
+	assert_int_equal(write(in, bytes, sizeof(bytes)), sizeof(bytes));
+	usleep(20000);
+	assert_int_equal(device_count(), 0);
+	for (i = 0; i < sizeof(bytes);) {
+		size_t room = i + 16 <= sizeof(bytes) ? 16 : sizeof(bytes) - i;
+
+		device_set_room(room);
+		chardev_space(chardev);
+		i += room;
+		if (!device_has(i))
+			break;
+	}
+	close_stdio(chardev, in, out);
+	assert_int_equal(i, sizeof(bytes));
+	assert_memory_equal(device.bytes, bytes, sizeof(bytes));
+}
+
+static void the_end_of_input_is_not_the_end(void **state)
+{
+	struct chardev *chardev;
+	char answer[16];
+	int in, out;
+	ssize_t length;
+
+	(void)state;
+	chardev = open_stdio(&in, &out);
+	assert_int_equal(write(in, "\001x", 2), 2);
+	close(in);
+	assert_true(device_has(2)); /* no console keys in a pipe */
+	usleep(20000);
+	chardev_transmit(chardev, (const uint8_t *)"still", 5);
+	length = read(out, answer, sizeof(answer));
+	close_stdio(chardev, -1, out);
+	assert_int_equal(length, 5);
+}
+
+static void a_pipe_that_nobody_reads_delays_nobody_for_long(void **state)
+{
+	int64_t transmitted, stopped;
+	struct chardev *chardev;
+	int in, out;
+
+	(void)state;
+	chardev = open_stdio(&in, &out);
+	transmitted = now_ms();
+	transmit_pattern(chardev, 0, 16 * CHARDEV_RING_BYTES);
+	transmitted = now_ms() - transmitted;
+	stopped = now_ms();
+	close_stdio(chardev, in, out);
+	stopped = now_ms() - stopped;
+	assert_true(transmitted < 20 * CHARDEV_STALL_MS);
+	assert_true(stopped < 10 * CHARDEV_STALL_MS);
+}
+
+static void a_closed_pipe_is_told(void **state)
+{
+	struct chardev *chardev;
+	char text[512] = {0};
+	int in, out, ends[2];
+
+	(void)state;
+	make_pipe(ends);
+	replace(2, ends[1]);
+	chardev = open_stdio(&in, &out);
+	close(out);
+	transmit_pattern(chardev, 0, 10000);
+	close_stdio(chardev, in, -1);
+	put_back(2);
+	assert_true(read(ends[0], text, sizeof(text) - 1) > 0);
+	close(ends[0]);
+	assert_non_null(strstr(text, "Broken pipe"));
+}
+
+#define SLOW_BYTES (3 * CHARDEV_RING_BYTES)
+
+static void *slow_reader(void *arg)
+{
+	uint8_t bytes[16384];
+	size_t total = 0, i;
+	ssize_t count;
+
+	while ((count = read(*(int *)arg, bytes, sizeof(bytes))) > 0) {
+		for (i = 0; i < (size_t)count; i++)
+			if (bytes[i] != PATTERN(total + i))
+				return (void *)1;
+		total += count;
+		usleep(2000);
+	}
+	return (void *)(total == SLOW_BYTES ? 0L : 2L);
+}
+
+static void a_slow_reader_gets_every_byte(void **state)
+{
+	struct chardev *chardev;
+	pthread_t reader;
+	void *result;
+	int in, out;
+
+	(void)state;
+	chardev = open_stdio(&in, &out);
+	pthread_create(&reader, NULL, slow_reader, &out);
+	transmit_pattern(chardev, 0, SLOW_BYTES);
+	close_stdio(chardev, in, -1);
+	pthread_join(reader, &result);
+	close(out);
+	assert_null(result);
+}
+
+/* ---- The janitor: a child has a terminal and a socket, and is killed ---- */
+
+struct victim {
+	pid_t pid;
+	int terminal; /* the child's, our end */
+	int slave;
+	struct termios before;
+};
+
+enum {
+	UNWATCH = 1,
+	FILE_REPLACED = 2
+};
+
+static void make_socket(const char *name)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(address.sun_path, name);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
+		_exit(9);
+}
+
+static void start_victim(struct victim *victim, unsigned int flags)
+{
+	char ready;
+	int ends[2];
+
+	unlink(path);
+	memset(victim, 0, sizeof(*victim)); /* padding is compared, too */
+	make_pipe(ends);
+	assert_int_equal(openpty(&victim->terminal, &victim->slave, NULL, NULL, NULL), 0);
+	assert_int_equal(tcgetattr(victim->slave, &victim->before), 0);
+	assert_true(victim->before.c_lflag & ICANON);
+	victim->pid = fork();
+	assert_true(victim->pid >= 0);
+	if (!victim->pid) {
+		setsid();
+		dup2(victim->slave, 0);
+		if (janitor_start(NULL))
+			_exit(8);
+		make_socket(path);
+		if (janitor_watch_path(path) || !terminal_take())
+			_exit(7);
+		if (flags & UNWATCH)
+			janitor_unwatch_path(path);
+		if (flags & FILE_REPLACED) {
+			unlink(path);
+			close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+		}
+		if (write(ends[1], "r", 1) != 1)
+			_exit(6);
+		for (;;)
+			pause();
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], &ready, 1), 1);
+	close(ends[0]);
+}
+
+static bool is_raw(const struct victim *victim)
+{
+	struct termios attributes;
+
+	assert_int_equal(tcgetattr(victim->slave, &attributes), 0);
+	return !(attributes.c_lflag & ICANON);
+}
+
+static void kill_victim(struct victim *victim, int signal)
+{
+	int status, i;
+
+	kill(victim->pid, signal);
+	waitpid(victim->pid, &status, 0);
+	assert_true(WIFSIGNALED(status));
+	for (i = 0; i < 1000 && is_raw(victim); i++)
+		usleep(1000);
+	usleep(20000); /* files come after the terminal */
+}
+
+static void end_victim(struct victim *victim)
+{
+	close(victim->terminal);
+	close(victim->slave);
+	unlink(path);
+}
+
+static void killed_leaves_nothing(void **state)
+{
+	static const int signals[] = {SIGKILL, SIGTERM, SIGHUP};
+	struct termios after;
+	struct victim victim;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		start_victim(&victim, 0);
+		assert_true(is_raw(&victim));
+		assert_int_equal(access(path, F_OK), 0);
+		kill_victim(&victim, signals[i]);
+		memset(&after, 0, sizeof(after));
+		assert_int_equal(tcgetattr(victim.slave, &after), 0);
+		assert_memory_equal(&after, &victim.before, sizeof(after));
+		assert_int_equal(access(path, F_OK), -1);
+		end_victim(&victim);
+	}
+}
+
+static void what_is_not_ours_stays(void **state)
+{
+	struct termios changed;
+	struct victim victim;
+
+	(void)state;
+	start_victim(&victim, UNWATCH);
+	kill_victim(&victim, SIGKILL);
+	assert_int_equal(access(path, F_OK), 0);
+	end_victim(&victim);
+
+	start_victim(&victim, FILE_REPLACED);
+	/* Somebody else has changed the terminal meanwhile. */
+	assert_int_equal(tcgetattr(victim.slave, &changed), 0);
+	changed.c_cc[VERASE] ^= 1;
+	assert_int_equal(tcsetattr(victim.slave, TCSANOW, &changed), 0);
+	kill(victim.pid, SIGKILL);
+	waitpid(victim.pid, NULL, 0);
+	usleep(100000);
+	assert_true(is_raw(&victim));
+	assert_int_equal(access(path, F_OK), 0);
+	end_victim(&victim);
+}
+
+static void an_end_in_order_waits_for_the_janitor(void **state)
+{
+	struct samara_error err;
+
+	(void)state;
+	assert_int_equal(janitor_watch_path("/nonexistent/x"), -ENOENT);
+	assert_int_equal(janitor_start(&err), 0);
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	assert_int_equal(janitor_watch_path(path), 0);
+	janitor_stop();
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
+	/* Without a janitor they do nothing. */
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	assert_int_equal(janitor_watch_path(path), 0);
+	janitor_stop();
+	assert_int_equal(access(path, F_OK), 0);
+	unlink(path);
+}
+
+static int make_scratch(void **state)
+{
+	(void)state;
+	if (!mkdtemp(scratch))
+		return -1;
+	snprintf(path, sizeof(path), "%s/file", scratch);
+	return 0;
+}
+
+static int remove_scratch(void **state)
+{
+	(void)state;
+	unlink(path);
+	return rmdir(scratch);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		/* The janitor's first: it is forked before there are threads. */
+		cmocka_unit_test(killed_leaves_nothing),
+		cmocka_unit_test(what_is_not_ours_stays),
+		cmocka_unit_test(an_end_in_order_waits_for_the_janitor),
+		cmocka_unit_test(a_file_gets_every_byte),
+		cmocka_unit_test(a_full_disk_is_told_once),
+		cmocka_unit_test(a_file_that_cannot_be),
+		cmocka_unit_test(a_pty_works_both_ways),
+		cmocka_unit_test(a_pty_that_nobody_reads_delays_nobody),
+		cmocka_unit_test(input_waits_for_the_guest),
+		cmocka_unit_test(the_end_of_input_is_not_the_end),
+		cmocka_unit_test(a_pipe_that_nobody_reads_delays_nobody_for_long),
+		cmocka_unit_test(a_closed_pipe_is_told),
+		cmocka_unit_test(a_slow_reader_gets_every_byte),
+	};
+
+	return cmocka_run_group_tests_name("chardev", tests, make_scratch, remove_scratch);
+}
