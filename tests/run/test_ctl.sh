@@ -4,6 +4,8 @@
 # samara ctl against a VM that runs. The guest is a few instructions: it writes 'A' at 32 MiB, then
 # prints what it reads at 48 MiB whenever that changes, '0' for a zero. SAMARA names the program.
 
+# shellcheck disable=SC2016 # until_true takes its command in single quotes
+
 set -u
 SAMARA=${SAMARA:-build/region/samara}
 DIR=$(mktemp -d) || exit 1
@@ -26,7 +28,7 @@ report() {
 		echo "ok $count - $2"
 	else
 		echo "not ok $count - $2"
-		[ -z "${3:-}" ] || sed 's/^/# /' <<<"$3"
+		[ -z "${3:-}" ] || echo "# ${3//$'\n'/$'\n'# }"
 	fi
 }
 
@@ -153,10 +155,11 @@ gives "paused" '^paused$' ctl status
 gives "regions of a paused VM" '0x100000000' ctl regions
 gives "cont" '^$' ctl cont
 gives "running again" '^running$' ctl status
-gives "reset" '^$' ctl reset
-until_true '[ "$(ctl status 2>/dev/null)" = running ]'
-report $? "running after the reset" "$(ctl status 2>&1)"
 gives "raw" '"thread-id": [1-9]' ctl raw '{"execute":"query-cpus-fast"}'
+gives "reset" '^$' ctl reset
+until_true '[ "$(cat "$DIR/serial")" = 0A00 ]'
+report $? "the guest starts anew" "$(cat "$DIR/serial")"
+gives "running after the reset" '^running$' ctl status
 
 fails 1 "raw with an unknown command" 'fly' ctl raw '{"execute":"fly"}'
 fails 2 "raw without JSON" 'raw' ctl raw fly

@@ -23,6 +23,7 @@ exec 5>&-
 expect_status 0
 
 CONSOLE=$CASE/out/console-pty
+: >"$CONSOLE"
 prepare_boot --serial pty
 eval "set -- $boot_arguments"
 "$SAMARA" "$@" </dev/null 2>"$CASE/messages" &

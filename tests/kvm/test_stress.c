@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Short runs of the stress guest on /dev/kvm: each way of backing and moving memory, one vCPU and
+ * more of them than the host has CPUs, slots of one page.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "vmm/stress.h"
+
+static void no_progress(const struct stress_progress *progress, void *arg)
+{
+	(void)progress;
+	(void)arg;
+}
+
+static void print_note(const char *line, void *arg)
+{
+	(void)arg;
+	print_message("# %s\n", line);
+}
+
+static const struct stress_watcher watcher = {no_progress, print_note, NULL};
+static const volatile int no_interrupt;
+
+static void need_kvm(void)
+{
+	if (access("/dev/kvm", R_OK | W_OK)) {
+		print_message("# /dev/kvm: %s\n", strerror(errno));
+		skip();
+	}
+}
+
+static struct stress_options some_options(void)
+{
+	struct stress_options options;
+
+	stress_options_init(&options);
+	options.seconds = 2;
+	options.seed = 42;
+	options.stranger_bytes = UINT64_C(32) << 20;
+	return options;
+}
+
+/* Run, and expect that it did something of each kind and found nothing wrong. */
+static void run_and_pass(const struct stress_options *options)
+{
+	struct stress_result *result = test_calloc(1, sizeof(*result));
+	struct samara_error err = {0};
+
+	need_kvm();
+	if (stress_run(options, &watcher, &no_interrupt, result, &err))
+		fail_msg("%s", err.text);
+	if (!stress_passed(result))
+		stress_print(result, stderr, NULL);
+	assert_true(stress_passed(result));
+	assert_true(result->operations[STRESS_OP_PLUG] > 0);
+	assert_true(result->operations[STRESS_OP_REMAP] > 0);
+	assert_true(result->operations[STRESS_OP_PROTECT] > 0);
+	assert_true(result->visits > 0);
+	assert_true(result->increments > 0);
+	assert_true(result->checked_by_guest_bytes > 0);
+	assert_true(result->dma > 0);
+	assert_true(result->fault_cycles.count > 0);
+	assert_true(result->tsc_hz > 1e6);
+	test_free(result);
+}
+
+static void test_default(void **state)
+{
+	struct stress_options options = some_options();
+
+	(void)state;
+	run_and_pass(&options);
+}
+
+static void test_memfd(void **state)
+{
+	struct stress_options options = some_options();
+
+	(void)state;
+	options.backing = GUEST_MM_MEMFD;
+	run_and_pass(&options);
+}
+
+static void test_copy_only(void **state)
+{
+	struct stress_options options = some_options();
+
+	(void)state;
+	options.copy_only = true;
+	run_and_pass(&options);
+}
+
+static void test_many_cpus(void **state)
+{
+	struct stress_options options = some_options();
+
+	(void)state;
+	options.cpus = 8;
+	options.operators = 3;
+	run_and_pass(&options);
+}
+
+static void test_small_slots(void **state)
+{
+	struct stress_options options = some_options();
+
+	(void)state;
+	options.cpus = 1;
+	options.slots = 3;
+	options.slot_bytes = SAMARA_PAGE_BYTES;
+	options.strangers = 0;
+	options.fault_around_pages = 1;
+	run_and_pass(&options);
+}
+
+static void test_interrupted(void **state)
+{
+	struct stress_options options = some_options();
+	struct stress_result *result = test_calloc(1, sizeof(*result));
+	struct samara_error err = {0};
+	volatile int interrupt = 1;
+
+	(void)state;
+	need_kvm();
+	options.seconds = 100000;
+	if (stress_run(&options, &watcher, &interrupt, result, &err))
+		fail_msg("%s", err.text);
+	assert_true(result->interrupted);
+	assert_true(stress_passed(result));
+	test_free(result);
+}
+
+static void expect_refused(const struct stress_options *options, const char *name)
+{
+	struct stress_result *result = test_calloc(1, sizeof(*result));
+	struct samara_error err = {0};
+
+	assert_true(stress_run(options, &watcher, &no_interrupt, result, &err) < 0);
+	assert_non_null(strstr(err.text, name));
+	test_free(result);
+}
+
+static void test_bad_options(void **state)
+{
+	struct stress_options options = some_options();
+
+	(void)state;
+	options.operators = 0;
+	expect_refused(&options, "--operators");
+	options = some_options();
+	options.strangers = 1000;
+	expect_refused(&options, "--strangers");
+	options = some_options();
+	options.fault_around_pages = 3;
+	expect_refused(&options, "--fault-around");
+	options = some_options();
+	options.cpus = 0;
+	expect_refused(&options, "--cpus");
+	options = some_options();
+	options.seconds = 0;
+	expect_refused(&options, "--seconds");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_default),     cmocka_unit_test(test_memfd),
+		cmocka_unit_test(test_copy_only),   cmocka_unit_test(test_many_cpus),
+		cmocka_unit_test(test_small_slots), cmocka_unit_test(test_interrupted),
+		cmocka_unit_test(test_bad_options),
+	};
+
+	return cmocka_run_group_tests_name("stress on KVM", tests, NULL, NULL);
+}
