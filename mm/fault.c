@@ -66,10 +66,11 @@ int guest_mm_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
 
 	if (!mm_window(mm, gpa, 1))
 		return -ERANGE;
-	while ((ret = try_fault(mm, gpa, flags)) == GUEST_MM_FAULT_BUSY &&
-	       !(flags & GUEST_MM_FAULT_NOWAIT)) {
-		/* Be there when the operation is over; a fair lock lets no other one in before us. */
+	ret = try_fault(mm, gpa, flags);
+	if (ret == GUEST_MM_FAULT_BUSY && !(flags & GUEST_MM_FAULT_NOWAIT)) {
+		/* When the operation is over; the lock is fair, and with it held nothing is busy. */
 		lock_tree_read(mm->tree);
+		ret = try_fault(mm, gpa, flags);
 		unlock_tree_read(mm->tree);
 	}
 	if (ret == GUEST_MM_FAULT_DONE) {

@@ -6,6 +6,11 @@
  * meets an operation, or a protection that holds it, is parked; the retry thread tries it again
  * each time an operation ends. Its vCPU sleeps in the kernel meanwhile, as it does for any fault,
  * and can be interrupted there; what is parked for it is then merely resolved early.
+ *
+ * Where operations follow each other without a pause, the retry thread might always come when the
+ * next one has begun. So the queue thread queues for the tree lock, which is fair: the operation
+ * after the present one comes after the faults that wait. It does nothing else that is urgent, as
+ * it waits for operations on any range.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -41,12 +46,15 @@ struct fault_service {
 	unsigned int handlers;  /* I */
 	pthread_t *handler;     /* I */
 	pthread_t retry_thread; /* I */
+	pthread_t queue_thread; /* I */
 	pthread_mutex_t lock;
-	pthread_cond_t wake;   /* with CLOCK_MONOTONIC */
+	pthread_cond_t wake;   /* of the retry thread; with CLOCK_MONOTONIC */
+	pthread_cond_t queue;  /* of the queue thread */
 	struct parked *parked; /* l */
 	size_t parked_count;   /* l */
 	size_t parked_room;    /* l */
 	bool again;            /* l: something changed, try what is parked */
+	bool busy;             /* l: something parked waits for an operation */
 	bool stop;             /* l */
 };
 
@@ -71,7 +79,14 @@ static int park_locked(struct fault_service *service, gpa_t gpa, unsigned int fl
 	return 0;
 }
 
-static int park(struct fault_service *service, gpa_t gpa, unsigned int flags)
+/* Have the queue thread see to a fault that met an operation. Context: lock held. */
+static void queue_locked(struct fault_service *service)
+{
+	service->busy = true;
+	pthread_cond_signal(&service->queue);
+}
+
+static int park(struct fault_service *service, gpa_t gpa, unsigned int flags, bool busy)
 {
 	int ret;
 
@@ -80,6 +95,8 @@ static int park(struct fault_service *service, gpa_t gpa, unsigned int flags)
 	/* The operation may have ended before the fault was in the list: look once more. */
 	service->again = true;
 	pthread_cond_signal(&service->wake);
+	if (busy)
+		queue_locked(service);
 	pthread_mutex_unlock(&service->lock);
 	return ret;
 }
@@ -94,7 +111,7 @@ static void handle_fault(struct fault_service *service, gpa_t gpa, unsigned int 
 		ret = guest_mm_fault(mm, gpa, flags | GUEST_MM_FAULT_NOWAIT);
 		if (ret == GUEST_MM_FAULT_DONE || ret == GUEST_MM_FAULT_NOTHING)
 			return;
-		parked = park(service, gpa, flags);
+		parked = park(service, gpa, flags, ret == GUEST_MM_FAULT_BUSY);
 		if (!parked && ret == GUEST_MM_FAULT_BUSY)
 			mm_count(&mm->counters.faults_deferred, 1);
 		else if (!parked && ret == GUEST_MM_FAULT_HELD)
@@ -182,6 +199,8 @@ static bool try_parked(struct fault_service *service, struct parked *faults, siz
 			continue;
 		trouble |= ret < 0;
 		pthread_mutex_lock(&service->lock);
+		if (ret == GUEST_MM_FAULT_BUSY)
+			queue_locked(service);
 		if (park_locked(service, faults[i].gpa, faults[i].flags) == -ENOMEM) {
 			/* It must not be lost. Its vCPU tries again and is seen again. */
 			struct window *window = mm_window(service->mm, faults[i].gpa, 1);
@@ -192,6 +211,17 @@ static bool try_parked(struct fault_service *service, struct parked *faults, siz
 		pthread_mutex_unlock(&service->lock);
 	}
 	return trouble;
+}
+
+/* Take the list of what is parked. Context: lock held. */
+static struct parked *take_parked(struct fault_service *service, size_t *count)
+{
+	struct parked *faults = service->parked;
+
+	*count = service->parked_count;
+	service->parked = NULL;
+	service->parked_count = service->parked_room = 0;
+	return faults;
 }
 
 /* Sleep until there is something to try, a stray page is old enough, or @left_ns have passed. */
@@ -219,12 +249,10 @@ static void *retry_main(void *arg)
 	pthread_mutex_lock(&service->lock);
 	while (!service->stop) {
 		if (service->again || (trouble && service->parked_count)) {
-			struct parked *faults = service->parked;
-			size_t count = service->parked_count;
+			size_t count;
+			struct parked *faults = take_parked(service, &count);
 
 			service->again = false;
-			service->parked = NULL;
-			service->parked_count = service->parked_room = 0;
 			pthread_mutex_unlock(&service->lock);
 			trouble = try_parked(service, faults, count);
 			free(faults);
@@ -237,6 +265,41 @@ static void *retry_main(void *arg)
 		pthread_mutex_lock(&service->lock);
 		if (!service->again && !service->stop)
 			wait_for_work(service, left_ns);
+	}
+	pthread_mutex_unlock(&service->lock);
+	return NULL;
+}
+
+static void *queue_main(void *arg)
+{
+	struct fault_service *service = arg;
+	struct region_tree *tree = service->mm->tree;
+	struct parked *faults;
+	size_t count;
+	bool trouble;
+
+	pthread_mutex_lock(&service->lock);
+	while (!service->stop) {
+		if (!service->busy) {
+			pthread_cond_wait(&service->queue, &service->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&service->lock);
+		lock_tree_read(tree);
+		pthread_mutex_lock(&service->lock);
+		service->busy = false;
+		faults = take_parked(service, &count);
+		pthread_mutex_unlock(&service->lock);
+		/* No operation is on its way now: nothing is busy. */
+		trouble = try_parked(service, faults, count);
+		unlock_tree_read(tree);
+		free(faults);
+		pthread_mutex_lock(&service->lock);
+		/* What failed for want of resources is the retry thread's. */
+		if (trouble) {
+			service->again = true;
+			pthread_cond_signal(&service->wake);
+		}
 	}
 	pthread_mutex_unlock(&service->lock);
 	return NULL;
@@ -260,6 +323,7 @@ static void init_sync(struct fault_service *service)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&service->wake, &attr);
+	pthread_cond_init(&service->queue, NULL);
 	pthread_condattr_destroy(&attr);
 }
 
@@ -286,6 +350,15 @@ static void stop_handlers(struct fault_service *service)
 		pthread_join(service->handler[i], NULL);
 }
 
+static void tell_to_stop(struct fault_service *service)
+{
+	pthread_mutex_lock(&service->lock);
+	service->stop = true;
+	pthread_cond_signal(&service->wake);
+	pthread_cond_signal(&service->queue);
+	pthread_mutex_unlock(&service->lock);
+}
+
 int fault_service_start(struct guest_mm *mm, unsigned int threads, struct samara_error *err)
 {
 	struct fault_service *service = calloc(1, sizeof(*service));
@@ -309,6 +382,12 @@ int fault_service_start(struct guest_mm *mm, unsigned int threads, struct samara
 	ret = start_thread(&service->retry_thread, retry_main, service);
 	if (ret)
 		goto fail;
+	ret = start_thread(&service->queue_thread, queue_main, service);
+	if (ret) {
+		tell_to_stop(service);
+		pthread_join(service->retry_thread, NULL);
+		goto fail;
+	}
 	mm->service = service;
 	for (; service->handlers < threads; service->handlers++) {
 		ret = start_thread(&service->handler[service->handlers], handler_main, service);
@@ -334,12 +413,11 @@ void fault_service_stop(struct guest_mm *mm)
 	struct fault_service *service = mm->service;
 
 	stop_handlers(service);
-	pthread_mutex_lock(&service->lock);
-	service->stop = true;
-	pthread_cond_signal(&service->wake);
-	pthread_mutex_unlock(&service->lock);
+	tell_to_stop(service);
 	pthread_join(service->retry_thread, NULL);
+	pthread_join(service->queue_thread, NULL);
 	pthread_cond_destroy(&service->wake);
+	pthread_cond_destroy(&service->queue);
 	pthread_mutex_destroy(&service->lock);
 	close(service->stop_fd);
 	free(service->handler);

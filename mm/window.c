@@ -73,8 +73,8 @@ int window_create(struct window *window, const struct uffd *uffd, gpa_t gpa, uin
 {
 	int ret;
 
-	*window = (struct window){
-		.gpa = gpa, .size_bytes = size_bytes, .fd = -1, .backing = backing};
+	*window =
+		(struct window){.gpa = gpa, .size_bytes = size_bytes, .fd = -1, .backing = backing};
 	window->hva = reserve(gpa, size_bytes);
 	if (!window->hva)
 		return samara_error_set(err, -ENOMEM,

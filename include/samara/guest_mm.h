@@ -48,8 +48,8 @@ struct guest_mm_config {
  * @config: NULL for the defaults
  *
  * Context: May sleep, starts threads.
- * Return: 0, -ENOMEM, -EPERM or -EACCES (no permission for a userfaultfd that catches faults of the
- * kernel), -ENOSYS (no userfaultfd), -EOPNOTSUPP (one without what is needed).
+ * Return: 0, -EINVAL (@config), -ENOMEM, -EPERM or -EACCES (no permission for a userfaultfd that
+ * catches faults of the kernel), -ENOSYS (no userfaultfd), -EOPNOTSUPP (one without what is needed).
  */
 int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
 		    struct samara_error *err);
@@ -107,7 +107,11 @@ int guest_mm_get_window(const struct guest_mm *mm, unsigned int index,
  *   -ERANGE     not inside one window (plug, the target of remap)
  *   -EEXIST     (part of) the target is plugged already
  *   -ENOENT     (part of) the range is not plugged
- *   -ENOMEM
+ *   -EOPNOTSUPP read-only, or remap, in shared memory that this kernel cannot write-protect
+ *   -ENOMEM, or what the host said
+ *
+ * "As it was" is which addresses are memory, with what contents and protection; where memory is so
+ * short that not even cut regions can be united again, they stay listed as neighbours.
  *
  * Context: May sleep; any thread that holds no pin. They take the tree's lock for writing, lock
  * the regions that they change, and wait for the readers (faults, pins) of those alone.
@@ -152,7 +156,7 @@ int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsign
 /**
  * guest_mm_populate() - have every page of a plugged range present
  *
- * Context: May sleep; takes no lock for writing, holds one region at a time.
+ * Context: May sleep, holds no pin; takes no lock for writing, holds one region at a time.
  */
 int guest_mm_populate(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 		      struct samara_error *err);
