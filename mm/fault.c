@@ -16,9 +16,10 @@ static int resolve_protected(struct guest_mm *mm, struct mem_region *region, gpa
 	gpa_t page = gpa & ~(SAMARA_PAGE_BYTES - 1);
 	int ret;
 
-	if (!(__atomic_load_n(&region->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE))
+	if (!(__atomic_load_n(&region->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE) &&
+	    !__atomic_load_n(&mm->letting_go, __ATOMIC_ACQUIRE))
 		return GUEST_MM_FAULT_HELD;
-	/* The protection was lifted since, or belonged to an operation that is over. */
+	/* The protection was lifted since, or belonged to an operation or to a guest that is over. */
 	ret = uffd_protect(&mm->uffd, window_hva(region->window, page), SAMARA_PAGE_BYTES, false);
 	return ret && ret != -ENOENT ? ret : GUEST_MM_FAULT_DONE;
 }
@@ -79,4 +80,10 @@ int guest_mm_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
 			mm_count(&mm->counters.fault_write_protect, 1);
 	}
 	return ret;
+}
+
+void guest_mm_let_go(struct guest_mm *mm)
+{
+	__atomic_store_n(&mm->letting_go, true, __ATOMIC_RELEASE);
+	fault_service_retry(mm);
 }

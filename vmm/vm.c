@@ -259,6 +259,7 @@ static int finish(struct vm *vm, enum vm_end end, struct samara_error *err)
 	int ret = 0;
 
 	pthread_mutex_lock(&vm->control);
+	guest_mm_let_go(vm->mm);
 	vm_machine_stop(vm);
 	atomic_store(&vm->state, VM_SHUTDOWN);
 	tell(vm, VM_EVENT_SHUTDOWN, end == VM_END_POWEROFF || end == VM_END_RESET);

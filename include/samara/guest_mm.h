@@ -245,6 +245,17 @@ int guest_mm_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags);
 #define GUEST_MM_STRAY_MS 10
 
 /**
+ * guest_mm_let_go() - the guest ends: hold no write any more
+ *
+ * Writes to read-only regions, held ones and later ones, go through. Where KVM emulates
+ * instructions, a vCPU that is held does not heed signals (it retries the fault within KVM_RUN), so
+ * this is how its thread can be joined.
+ *
+ * Context: Any thread that holds no pin; may sleep.
+ */
+void guest_mm_let_go(struct guest_mm *mm);
+
+/**
  * struct guest_mm_region - one region in a listing
  * @populated_pages: pages present when it was looked at
  */

@@ -732,6 +732,20 @@ static void test_protect_holds_writers(void **state)
 	assert_int_equal(peek(f, BASE + 17 * PAGE), 98);
 }
 
+static void test_let_go_releases_held(void **state)
+{
+	struct fixture *f = *state;
+	struct writer writer;
+
+	prepare_read_only(f);
+	start_held(f, &writer, BASE + PAGE, 99);
+	guest_mm_let_go(f->mm);
+	pthread_join(writer.thread, NULL);
+	assert_int_equal(peek(f, BASE + PAGE), 99);
+	poke(f, BASE + 2 * PAGE, 98); /* nor is a later one held */
+	assert_int_equal(peek(f, BASE + 2 * PAGE), 98);
+}
+
 static void test_unplug_releases_held(void **state)
 {
 	struct fixture *f = *state;
@@ -1574,6 +1588,7 @@ int main(void)
 		TEST(test_stray),
 		TEST(test_plug_over_stray),
 		TEST(test_protect_holds_writers),
+		TEST(test_let_go_releases_held),
 		TEST(test_unplug_releases_held),
 		TEST(test_remap_releases_held),
 		TEST(test_remap_keeps_protection),
