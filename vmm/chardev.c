@@ -32,8 +32,8 @@
  * struct chardev - the host's end of a serial line
  *
  * Immutable from chardev_start() on: everything not named here.
- * @lock: @ring, @ring_first, @ring_count, @stalled, @failed, @ending, @abandoned, @writing, @moved_ns. @changed is
- *	signalled for the writer thread, @room for those who wait for it.
+ * @lock: @ring, @ring_first, @ring_count, @stalled, @failed, @ending, @abandoned, @writing,
+ *	@moved_ns. @changed is signalled for the writer thread, @room for those who wait for it.
  * Input thread: @input, @input_count, @escape.
  */
 struct chardev {

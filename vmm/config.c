@@ -10,9 +10,6 @@
 
 #include "vmm/config.h"
 
-/* No x86 processor has more physical address bits (Intel SDM volume 3, 4.1.4). */
-#define PHYS_BITS_MAX 52
-
 void vm_config_init(struct vm_config *config)
 {
 	memset(config, 0, sizeof(*config));
@@ -44,12 +41,6 @@ static int check_memory(uint64_t bytes, const char *what, struct samara_error *e
 		return samara_error_set(
 			err, -EINVAL, "%s: %" PRIu64 " bytes are not a multiple of the 4 KiB page",
 			what, bytes);
-	if (bytes > UINT64_C(1) << PHYS_BITS_MAX)
-		return samara_error_set(err, -EINVAL,
-					"%s: %" PRIu64
-					" bytes are more than the %d bits of a physical "
-					"address can reach",
-					what, bytes, PHYS_BITS_MAX);
 	return 0;
 }
 

@@ -101,7 +101,7 @@ static void examine_cpus(struct doctor_report *report)
 		   "vCPUs and fault handlers run side by side from two on", NULL, "%ld online",
 		   cpus);
 	read_line("/sys/devices/system/node/online", nodes, sizeof(nodes));
-	doctor_add(report, "numa-nodes", DOCTOR_OK, "guests have one node", NULL, "%s",
+	doctor_add(report, "numa-nodes", DOCTOR_OK, "guests have one node", NULL, "online: %s",
 		   *nodes ? nodes : "the kernel tells none");
 }
 

@@ -226,6 +226,30 @@ static void close_others(int socket_fd)
 	close_range(SOCKET_FD + 1, ~0u, 0);
 }
 
+/*
+ * `pkill -9 -f samara` looks at the arguments, and would end both as well: put NAME in their place.
+ * They lie one behind the other from argv[0] on, as long as /proc/self/cmdline is (proc(5)).
+ */
+static void hide_arguments(void)
+{
+	char *arguments = program_invocation_name, bytes[4096];
+	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+	size_t total = 0;
+	ssize_t count;
+
+	while ((count = read(fd, bytes, sizeof(bytes))) > 0) {
+		/* Not where we think they are: leave them alone. */
+		if (memcmp(arguments + total, bytes, count))
+			break;
+		total += count;
+	}
+	close(fd);
+	if (count || total < sizeof(NAME))
+		return;
+	memset(arguments, 0, total);
+	memcpy(arguments, NAME, sizeof(NAME));
+}
+
 __attribute__((noreturn)) static void janitor_main(int socket_fd)
 {
 	static struct message message;
@@ -241,6 +265,7 @@ __attribute__((noreturn)) static void janitor_main(int socket_fd)
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	prctl(PR_SET_NAME, NAME);
+	hide_arguments();
 	close_others(socket_fd);
 
 	for (;;) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vmm/commands.h"
 
@@ -41,10 +43,29 @@ static int flushed(void)
 	return 0;
 }
 
+/*
+ * What was closed at the start would be the number of the next file that is opened, and the guest's
+ * serial port would write there. Return: 0, -1.
+ */
+static int open_standard_files(void)
+{
+	int fd;
+
+	/* open() takes the lowest number that is free. */
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return -1;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	size_t i;
 
+	if (open_standard_files()) {
+		perror("samara: /dev/null");
+		return SAMARA_EXIT_FAILURE;
+	}
 	if (argc < 2) {
 		print_usage(stderr);
 		return SAMARA_EXIT_USAGE;

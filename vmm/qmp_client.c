@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -140,16 +141,21 @@ static int send_all(struct qmp_client *client, const char *text, size_t length_b
 	return 0;
 }
 
+/*
+ * The line end goes with the message: a server takes the message as soon as its last brace is there,
+ * and after `quit` it may be gone before a second piece is sent.
+ */
 static int send_message(struct qmp_client *client, json_t *message, struct samara_error *err)
 {
-	char *text = json_dumps(message, JSON_COMPACT);
-	int ret;
+	char *text = json_dumps(message, JSON_COMPACT), *line = NULL;
+	int ret, length_bytes = text ? asprintf(&line, "%s\r\n", text) : -1;
 
-	if (!text)
-		return samara_error_set(err, -ENOMEM, "%s: out of memory", client->path);
-	ret = send_all(client, text, strlen(text), err);
-	if (!ret)
-		ret = send_all(client, "\r\n", 2, err);
+	if (length_bytes < 0)
+		ret = samara_error_set(err, -ENOMEM, "%s: out of memory", client->path);
+	else
+		ret = send_all(client, line, (size_t)length_bytes, err);
+	if (length_bytes >= 0)
+		free(line);
 	free(text);
 	return ret;
 }

@@ -119,13 +119,15 @@ static void set_firmware_msrs(struct vcpu *vcpu)
 		{.index = 0x1a0, .data = 1},
 		{.index = 0x2ff, .data = 1u << 11 | 6},
 	};
-	struct {
-		struct kvm_msrs header;
-		struct kvm_msr_entry entry;
-	} msrs = {.header.nmsrs = 1};
+	union {
+		struct kvm_msrs list;
+		uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	} msrs;
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
-		msrs.entry = values[i];
+		memset(&msrs, 0, sizeof(msrs));
+		msrs.list.nmsrs = 1;
+		msrs.list.entries[0] = values[i];
 		ioctl(vcpu->fd, KVM_SET_MSRS, &msrs);
 	}
 }

@@ -55,7 +55,10 @@ int vcpu_tid(const struct vcpu *vcpu);
 /* The negative errno of the KVM_RUN that led to this exit, or 0. Context: exit handlers. */
 int vcpu_run_error(const struct vcpu *vcpu);
 
-/* The general registers; the instruction pointer alone. Context: exit handlers, or while it does not run. Return: 0, -errno. */
+/*
+ * The general registers; the instruction pointer alone. Context: exit handlers, or while it does
+ * not run. Return: 0, -errno.
+ */
 int vcpu_get_regs(const struct vcpu *vcpu, struct kvm_regs *regs);
 int vcpu_get_rip(const struct vcpu *vcpu, uint64_t *rip);
 

@@ -171,6 +171,8 @@ static void make_machine(struct machine *machine, unsigned int cpus, const void 
 	machine->ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert_ptr_not_equal(machine->ram, MAP_FAILED);
+	/* A huge page would make what a test wants to be missing present. */
+	madvise(machine->ram, RAM_BYTES, MADV_NOHUGEPAGE);
 	region.userspace_addr = (uintptr_t)machine->ram;
 	assert_int_equal(ioctl(machine->kvm.vm_fd, KVM_SET_USER_MEMORY_REGION, &region), 0);
 	write_tables(machine);
