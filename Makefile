@@ -52,7 +52,7 @@ VMM_CFLAGS = $(shell pkg-config --cflags $(VMM_PKGS))
 VMM_LIBS   = $(shell pkg-config --libs $(VMM_PKGS)) $(MM_LIBS)
 TEST_LIBS  = $(shell pkg-config --libs cmocka) $(VMM_LIBS)
 
-all: $(B)/samara $(B)/libsamara-mm.so $(B)/libsamara-mm.pc
+all: $(B)/samara $(B)/libsamara-mm.so
 
 $(B)/libsamara-mm.a: $(MM_SRC:%.c=$(O)/%.o)
 $(B)/libdevices.a: $(DEV_SRC:%.c=$(O)/%.o)
@@ -70,9 +70,6 @@ $(B)/libsamara-mm.so.0: $(MM_SRC:%.c=$(O)/%.o) mm/libsamara-mm.map
 $(B)/libsamara-mm.so: $(B)/libsamara-mm.so.0
 	$(Q)ln -sf $(<F) $@
 
-$(B)/libsamara-mm.pc: mm/libsamara-mm.pc.in Makefile
-	$(Q)mkdir -p $(@D) && sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $< > $@
-
 $(B)/samara: $(O)/vmm/main.o $(B)/libvmm.a $(B)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
 	$(Q)$(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(VMM_LIBS) -pthread
@@ -84,7 +81,7 @@ $(O)/%.o: %.c
 # ---- Generated: the DSDT by iasl, the stress guest as an ELF image within samara -----------------
 
 $(O)/vmm/acpi.o: $(O)/vmm/dsdt.hex
-$(O)/vmm/dsdt.hex: vmm/dsdt.asl
+$(O)/vmm/dsdt.hex: vmm/dsdt.asl devices/power_registers.h
 	@echo "  IASL    $@"
 	$(Q)mkdir -p $(@D) && iasl -tc -p $(O)/vmm/dsdt $< > $(O)/vmm/dsdt.log || { cat $(O)/vmm/dsdt.log; exit 1; }
 
@@ -136,7 +133,8 @@ install: all
 	install -m 644 $(B)/libsamara-mm.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 755 $(B)/libsamara-mm.so.0 $(DESTDIR)$(PREFIX)/lib/
 	ln -sf libsamara-mm.so.0 $(DESTDIR)$(PREFIX)/lib/libsamara-mm.so
-	install -m 644 $(B)/libsamara-mm.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' mm/libsamara-mm.pc.in \
+		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/libsamara-mm.pc
 	install -m 644 include/samara/*.h $(DESTDIR)$(PREFIX)/include/samara/
 
 clean:

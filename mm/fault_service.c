@@ -93,8 +93,10 @@ static int park(struct fault_service *service, gpa_t gpa, unsigned int flags, bo
 	pthread_mutex_lock(&service->lock);
 	ret = park_locked(service, gpa, flags);
 	/* The operation may have ended before the fault was in the list: look once more. */
-	service->again = true;
-	pthread_cond_signal(&service->wake);
+	if (ret != -EALREADY) {
+		service->again = true;
+		pthread_cond_signal(&service->wake);
+	}
 	if (busy)
 		queue_locked(service);
 	pthread_mutex_unlock(&service->lock);
@@ -328,7 +330,7 @@ static void init_sync(struct fault_service *service)
 }
 
 /* Signals are for the program's own threads. */
-static int start_thread(pthread_t *thread, void *(*entry)(void *), void *arg)
+static int start_thread(pthread_t *thread, const char *name, void *(*entry)(void *), void *arg)
 {
 	sigset_t all, before;
 	int ret;
@@ -337,6 +339,8 @@ static int start_thread(pthread_t *thread, void *(*entry)(void *), void *arg)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	ret = pthread_create(thread, NULL, entry, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!ret)
+		pthread_setname_np(*thread, name);
 	return -ret;
 }
 
@@ -379,10 +383,10 @@ int fault_service_start(struct guest_mm *mm, unsigned int threads, struct samara
 		goto fail;
 	}
 	close(probe);
-	ret = start_thread(&service->retry_thread, retry_main, service);
+	ret = start_thread(&service->retry_thread, "fault-retry", retry_main, service);
 	if (ret)
 		goto fail;
-	ret = start_thread(&service->queue_thread, queue_main, service);
+	ret = start_thread(&service->queue_thread, "fault-queue", queue_main, service);
 	if (ret) {
 		tell_to_stop(service);
 		pthread_join(service->retry_thread, NULL);
@@ -390,7 +394,8 @@ int fault_service_start(struct guest_mm *mm, unsigned int threads, struct samara
 	}
 	mm->service = service;
 	for (; service->handlers < threads; service->handlers++) {
-		ret = start_thread(&service->handler[service->handlers], handler_main, service);
+		ret = start_thread(&service->handler[service->handlers], "fault", handler_main,
+				   service);
 		if (ret)
 			break;
 	}

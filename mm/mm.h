@@ -44,7 +44,7 @@ struct guest_mm {
 	struct region_tree *tree; /* I: mem_region by gpa */
 	struct uffd uffd;         /* I */
 	bool copy_only;           /* I */
-	bool letting_go;          /* a: set once, by guest_mm_let_go() */
+	bool letting_go;          /* a: guest_mm_let_go() to guest_mm_hold_again() */
 	uint64_t around_bytes;    /* I: what a fault populates at most */
 	const void *zeros;        /* I: around_bytes of zeros, a single page of the host */
 	struct window windows[WINDOWS_MAX]; /* s: the first window_count of them */

@@ -61,6 +61,20 @@ int range_check_plugged(struct guest_mm *mm, const struct range *range, struct s
 	return range_error(err, range, -ENOENT, "nothing is plugged at %#" PRIx64, covered);
 }
 
+int operation_end(struct guest_mm *mm, int ret, uint64_t *counter)
+{
+	unlock_tree_write(mm->tree);
+	fault_service_retry(mm);
+	mm_count(ret ? &mm->counters.failed_operations : counter, 1);
+	return ret;
+}
+
+int operation_refuse(struct guest_mm *mm, int ret)
+{
+	mm_count(&mm->counters.failed_operations, 1);
+	return ret;
+}
+
 struct mem_region *region_make(struct guest_mm *mm, struct window *window, gpa_t first, gpa_t last,
 			       unsigned int prot)
 {

@@ -45,6 +45,12 @@ int range_check(struct guest_mm *mm, struct range *range, struct samara_error *e
 int range_check_free(struct guest_mm *mm, const struct range *range, struct samara_error *err);
 int range_check_plugged(struct guest_mm *mm, const struct range *range, struct samara_error *err);
 
+/* Unlock the tree, have the faults tried again that waited, and count. Return: @ret. */
+int operation_end(struct guest_mm *mm, int ret, uint64_t *counter);
+
+/* Count an operation that was refused before it began. Return: @ret. */
+int operation_refuse(struct guest_mm *mm, int ret);
+
 /* A new region, not in the tree. Return: NULL when there is no memory. */
 struct mem_region *region_make(struct guest_mm *mm, struct window *window, gpa_t first, gpa_t last,
 			       unsigned int prot);

@@ -9,21 +9,6 @@
 
 #include "mm/operation.h"
 
-/* Unlock, tell the faults that waited, and count. */
-static int finish(struct guest_mm *mm, int ret, uint64_t *counter)
-{
-	unlock_tree_write(mm->tree);
-	fault_service_retry(mm);
-	mm_count(ret ? &mm->counters.failed_operations : counter, 1);
-	return ret;
-}
-
-static int fail_early(struct guest_mm *mm, int ret)
-{
-	mm_count(&mm->counters.failed_operations, 1);
-	return ret;
-}
-
 static int check_prot(const struct range *range, unsigned int prot, struct samara_error *err)
 {
 	if (prot != GUEST_MM_RDWR && prot != GUEST_MM_READ)
@@ -49,7 +34,7 @@ int guest_mm_plug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned 
 	if (!ret)
 		ret = check_prot(&range, prot, err);
 	if (ret)
-		return fail_early(mm, ret);
+		return operation_refuse(mm, ret);
 	lock_tree_write(mm->tree);
 	ret = range_check_free(mm, &range, err);
 	if (ret)
@@ -76,7 +61,7 @@ int guest_mm_plug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned 
 	mas_destroy(&undo);
 	range_merge(mm, &range);
 out:
-	return finish(mm, ret, &mm->counters.plugs);
+	return operation_end(mm, ret, &mm->counters.plugs);
 }
 
 int guest_mm_unplug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
@@ -88,7 +73,7 @@ int guest_mm_unplug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct 
 
 	ret = range_check(mm, &range, err);
 	if (ret)
-		return fail_early(mm, ret);
+		return operation_refuse(mm, ret);
 	lock_tree_write(mm->tree);
 	ret = range_check_plugged(mm, &range, err);
 	if (ret)
@@ -114,7 +99,7 @@ int guest_mm_unplug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct 
 merge:
 	range_merge(mm, &range);
 out:
-	return finish(mm, ret, &mm->counters.unplugs);
+	return operation_end(mm, ret, &mm->counters.unplugs);
 }
 
 /* Make what is present in a region obey @prot. Allowing to write does not fail. */
@@ -169,7 +154,7 @@ int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsign
 	if (!ret)
 		ret = check_prot(&range, prot, err);
 	if (ret)
-		return fail_early(mm, ret);
+		return operation_refuse(mm, ret);
 	lock_tree_write(mm->tree);
 	ret = range_check_plugged(mm, &range, err);
 	if (ret)
@@ -181,5 +166,29 @@ int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsign
 		range_error(err, &range, ret, "%s", strerror(-ret));
 	range_merge(mm, &range);
 out:
-	return finish(mm, ret, &mm->counters.protects);
+	return operation_end(mm, ret, &mm->counters.protects);
+}
+
+int guest_mm_hold_again(struct guest_mm *mm, struct samara_error *err)
+{
+	MA_STATE(mas, &mm->tree->map, 0, 0);
+	struct region *entry;
+	int ret = 0;
+
+	lock_tree_write(mm->tree);
+	__atomic_store_n(&mm->letting_go, false, __ATOMIC_RELEASE);
+	mas_for_each (&mas, entry, UINT64_MAX)
+		if (!(mem_region_of(entry)->prot & GUEST_MM_WRITE))
+			region_start_write(entry);
+	region_drain(mm->tree);
+	mas_set(&mas, 0);
+	while (!ret && (entry = mas_find(&mas, UINT64_MAX)) != NULL)
+		if (!(mem_region_of(entry)->prot & GUEST_MM_WRITE))
+			ret = apply_prot(mm, mem_region_of(entry), GUEST_MM_READ);
+	unlock_tree_write(mm->tree);
+	fault_service_retry(mm);
+	if (ret)
+		samara_error_set(err, ret, "write-protecting read-only memory again: %s",
+				 strerror(-ret));
+	return ret;
 }

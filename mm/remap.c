@@ -317,10 +317,8 @@ int guest_mm_remap(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, gpa_t ne
 		ret = range_check(mm, &to, err);
 	if (!ret)
 		ret = check_target(&from, &to, err);
-	if (ret) {
-		mm_count(&mm->counters.failed_operations, 1);
-		return ret;
-	}
+	if (ret)
+		return operation_refuse(mm, ret);
 	lock_tree_write(mm->tree);
 	ret = range_check_plugged(mm, &from, err);
 	if (!ret)
@@ -335,8 +333,5 @@ int guest_mm_remap(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, gpa_t ne
 		range_merge(mm, &to);
 	}
 out:
-	unlock_tree_write(mm->tree);
-	fault_service_retry(mm);
-	mm_count(ret ? &mm->counters.failed_operations : &mm->counters.remaps, 1);
-	return ret;
+	return operation_end(mm, ret, &mm->counters.remaps);
 }

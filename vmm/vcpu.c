@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vmm/cpuid.h"
@@ -132,6 +133,16 @@ static void set_firmware_msrs(struct vcpu *vcpu)
 	}
 }
 
+static void init_change(struct vcpu *vcpu)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&vcpu->change, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 int vcpu_create(struct kvm *kvm, unsigned int id, unsigned int count, vcpu_exit_fn *on_exit,
 		void *arg, struct vcpu **out, struct samara_error *err)
 {
@@ -151,7 +162,7 @@ int vcpu_create(struct kvm *kvm, unsigned int id, unsigned int count, vcpu_exit_
 	vcpu->arg = arg;
 	vcpu->run_bytes = kvm->run_bytes;
 	pthread_mutex_init(&vcpu->lock, NULL);
-	pthread_cond_init(&vcpu->change, NULL);
+	init_change(vcpu);
 
 	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, id);
 	if (vcpu->fd < 0) {
@@ -444,11 +455,42 @@ void vcpu_request_pause(struct vcpu *vcpu)
 	ask(vcpu, ASKED_PAUSE);
 }
 
+static struct timespec deadline(unsigned int timeout_ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += timeout_ms % 1000 * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	return until;
+}
+
+static bool about_to_pause(const struct vcpu *vcpu)
+{
+	return vcpu->started && !vcpu->ended && !vcpu->paused &&
+	       atomic_load(&vcpu->asked) & ASKED_PAUSE;
+}
+
+int vcpu_wait_paused_for(struct vcpu *vcpu, unsigned int timeout_ms)
+{
+	struct timespec until = deadline(timeout_ms);
+	int code = 0;
+
+	pthread_mutex_lock(&vcpu->lock);
+	while (!code && about_to_pause(vcpu))
+		code = pthread_cond_timedwait(&vcpu->change, &vcpu->lock, &until);
+	pthread_mutex_unlock(&vcpu->lock);
+	return -code;
+}
+
 void vcpu_wait_paused(struct vcpu *vcpu)
 {
 	pthread_mutex_lock(&vcpu->lock);
-	while (vcpu->started && !vcpu->ended && !vcpu->paused &&
-	       atomic_load(&vcpu->asked) & ASKED_PAUSE)
+	while (about_to_pause(vcpu))
 		pthread_cond_wait(&vcpu->change, &vcpu->lock);
 	pthread_mutex_unlock(&vcpu->lock);
 }
@@ -464,6 +506,18 @@ void vcpu_resume(struct vcpu *vcpu)
 void vcpu_request_stop(struct vcpu *vcpu)
 {
 	ask(vcpu, ASKED_STOP);
+}
+
+int vcpu_wait_ended_for(struct vcpu *vcpu, unsigned int timeout_ms)
+{
+	struct timespec until = deadline(timeout_ms);
+	int code = 0;
+
+	pthread_mutex_lock(&vcpu->lock);
+	while (!code && vcpu->started && !vcpu->ended)
+		code = pthread_cond_timedwait(&vcpu->change, &vcpu->lock, &until);
+	pthread_mutex_unlock(&vcpu->lock);
+	return -code;
 }
 
 void vcpu_join(struct vcpu *vcpu)

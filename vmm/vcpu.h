@@ -90,6 +90,18 @@ int vcpu_start(struct vcpu *vcpu, bool paused, struct samara_error *err);
 /* Ask the thread to leave the guest and sleep; vcpu_wait_paused() waits until it does. */
 void vcpu_request_pause(struct vcpu *vcpu);
 void vcpu_wait_paused(struct vcpu *vcpu);
+
+/**
+ * vcpu_wait_paused_for(), vcpu_wait_ended_for() - the same, with an end to patience
+ *
+ * A vCPU whose write is held (guest_mm_protect()) does not heed signals where KVM emulates
+ * instructions: it can be paused or ended only when the write is let go.
+ *
+ * Context: May sleep.
+ * Return: 0, -ETIMEDOUT.
+ */
+int vcpu_wait_paused_for(struct vcpu *vcpu, unsigned int timeout_ms);
+int vcpu_wait_ended_for(struct vcpu *vcpu, unsigned int timeout_ms);
 void vcpu_resume(struct vcpu *vcpu);
 
 /* Ask the thread to end; vcpu_join() waits for that. Both may be called more than once. */

@@ -196,7 +196,10 @@ static int reset(struct vm *vm, bool by_guest, struct samara_error *err)
 	vm_machine_destroy(vm);
 	atomic_fetch_and(&vm->requests, ~(VM_REQUEST_RESET | VM_REQUEST_POWEROFF));
 	vm_devices_reset(vm);
-	ret = vm_machine_create(vm, err);
+	ret = vm->let_go ? guest_mm_hold_again(vm->mm, err) : 0;
+	vm->let_go = false;
+	if (!ret)
+		ret = vm_machine_create(vm, err);
 	if (!ret)
 		ret = vm_machine_start(vm, err);
 	if (!ret)
@@ -259,7 +262,6 @@ static int finish(struct vm *vm, enum vm_end end, struct samara_error *err)
 	int ret = 0;
 
 	pthread_mutex_lock(&vm->control);
-	guest_mm_let_go(vm->mm);
 	vm_machine_stop(vm);
 	atomic_store(&vm->state, VM_SHUTDOWN);
 	tell(vm, VM_EVENT_SHUTDOWN, end == VM_END_POWEROFF || end == VM_END_RESET);
@@ -300,9 +302,10 @@ int vm_pause(struct vm *vm, struct samara_error *err)
 	pthread_mutex_lock(&vm->control);
 	ret = check_alive(vm, err);
 	if (!ret && !vm->paused) {
-		vm->paused = true;
-		if (vm->threads) {
-			vm_machine_pause(vm);
+		if (vm->threads)
+			ret = vm_machine_pause(vm, err);
+		vm->paused = !ret;
+		if (vm->threads && !ret) {
 			atomic_store(&vm->state, VM_PAUSED);
 			tell(vm, VM_EVENT_STOP, false);
 		}

@@ -70,6 +70,7 @@ struct vm {
 	struct vcpu **vcpus;           /* C: config->cpus, NULL: none */
 	bool threads;                  /* C: vCPU threads have been started */
 	bool paused;                   /* C: vCPUs sleep, or will when they are started */
+	bool let_go;                   /* C: held writes were let go, to end vCPUs */
 	struct vm_listener *listeners; /* R */
 	unsigned int listener_count;   /* R */
 	pthread_mutex_t error_lock;
@@ -103,7 +104,7 @@ int vm_machine_create(struct vm *vm, struct samara_error *err);
 int vm_machine_start(struct vm *vm, struct samara_error *err);
 void vm_machine_stop(struct vm *vm);
 void vm_machine_destroy(struct vm *vm);
-void vm_machine_pause(struct vm *vm);
+int vm_machine_pause(struct vm *vm, struct samara_error *err);
 void vm_machine_resume(struct vm *vm);
 
 /* vm_exit.c: handle an exit; @arg is the struct vm. */

@@ -10,6 +10,9 @@
 #include "vmm/reset_vector.h"
 #include "vmm/vm_internal.h"
 
+/* How long a vCPU may take to leave the guest. A stalled console takes half of it. */
+#define PATIENCE_MS 1000
+
 static int create_vcpus(struct vm *vm, struct samara_error *err)
 {
 	unsigned int count = vm->config->cpus;
@@ -86,6 +89,10 @@ void vm_machine_stop(struct vm *vm)
 	for (unsigned int i = 0; i < vm->config->cpus; i++)
 		vcpu_request_stop(vm->vcpus[i]);
 	for (unsigned int i = 0; i < vm->config->cpus; i++) {
+		if (vcpu_wait_ended_for(vm->vcpus[i], PATIENCE_MS)) {
+			guest_mm_let_go(vm->mm);
+			vm->let_go = true;
+		}
 		vcpu_join(vm->vcpus[i]);
 		atomic_store(&vm->tids[i], 0);
 	}
@@ -102,12 +109,21 @@ void vm_machine_destroy(struct vm *vm)
 	kvm_destroy_vm(&vm->kvm);
 }
 
-void vm_machine_pause(struct vm *vm)
+int vm_machine_pause(struct vm *vm, struct samara_error *err)
 {
 	for (unsigned int i = 0; i < vm->config->cpus; i++)
 		vcpu_request_pause(vm->vcpus[i]);
-	for (unsigned int i = 0; i < vm->config->cpus; i++)
-		vcpu_wait_paused(vm->vcpus[i]);
+	for (unsigned int i = 0; i < vm->config->cpus; i++) {
+		if (!vcpu_wait_paused_for(vm->vcpus[i], PATIENCE_MS))
+			continue;
+		vm_machine_resume(vm);
+		return samara_error_set(
+			err, -EBUSY,
+			"vCPU %u does not leave the guest; if it writes to memory that "
+			"is read-only, make that writable or unplug it",
+			i);
+	}
+	return 0;
 }
 
 void vm_machine_resume(struct vm *vm)

@@ -104,7 +104,7 @@ int guest_mm_get_window(const struct guest_mm *mm, unsigned int index,
  * map is as it was, and the error names the range and the reason. Errors common to all:
  *
  *   -EINVAL     not page aligned, empty, or past the end of the address space
- *   -ERANGE     not inside one window (plug, the target of remap)
+ *   -ERANGE     not inside one window
  *   -EEXIST     (part of) the target is plugged already
  *   -ENOENT     (part of) the range is not plugged
  *   -EOPNOTSUPP read-only, or remap, in shared memory that this kernel cannot write-protect
@@ -147,8 +147,8 @@ int guest_mm_remap(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, gpa_t ne
  * @prot: GUEST_MM_RDWR or GUEST_MM_READ
  *
  * A vCPU that writes where only GUEST_MM_READ is allowed is held, as if the access took long, until
- * the range is made writable or unplugged; it can be stopped and killed meanwhile. When the call
- * returns with GUEST_MM_READ, the contents no longer change.
+ * the range is made writable or unplugged; guest_mm_let_go() ends that for all. When the call returns
+ * with GUEST_MM_READ, the contents no longer change.
  */
 int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned int prot,
 		     struct samara_error *err);
@@ -245,15 +245,24 @@ int guest_mm_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags);
 #define GUEST_MM_STRAY_MS 10
 
 /**
- * guest_mm_let_go() - the guest ends: hold no write any more
+ * guest_mm_let_go() - hold no write any more, so that vCPUs can end
  *
  * Writes to read-only regions, held ones and later ones, go through. Where KVM emulates
  * instructions, a vCPU that is held does not heed signals (it retries the fault within KVM_RUN), so
- * this is how its thread can be joined.
+ * this is how its thread can be joined; its last write lands.
  *
- * Context: Any thread that holds no pin; may sleep.
+ * Context: Any thread; does not sleep for long.
  */
 void guest_mm_let_go(struct guest_mm *mm);
+
+/**
+ * guest_mm_hold_again() - hold writes to read-only regions again
+ *
+ * Context: May sleep; any thread that holds no pin. Takes the tree's lock for writing and waits for
+ * the readers of the read-only regions.
+ * Return: 0, or what userfaultfd said: then writes are held in some of them only.
+ */
+int guest_mm_hold_again(struct guest_mm *mm, struct samara_error *err);
 
 /**
  * struct guest_mm_region - one region in a listing

@@ -744,6 +744,11 @@ static void test_let_go_releases_held(void **state)
 	assert_int_equal(peek(f, BASE + PAGE), 99);
 	poke(f, BASE + 2 * PAGE, 98); /* nor is a later one held */
 	assert_int_equal(peek(f, BASE + 2 * PAGE), 98);
+	assert_int_equal(guest_mm_hold_again(f->mm, NULL), 0);
+	start_held(f, &writer, BASE + PAGE, 97);
+	assert_int_equal(peek(f, BASE + PAGE), 99);
+	protect(f, BASE, 8 * PAGE, GUEST_MM_RDWR);
+	pthread_join(writer.thread, NULL);
 }
 
 static void test_unplug_releases_held(void **state)
