@@ -81,6 +81,7 @@ int bus_detach(struct bus *bus, uint64_t first, struct samara_error *err);
 int bus_read(struct bus *bus, uint64_t address, void *data, unsigned int length);
 int bus_write(struct bus *bus, uint64_t address, const void *data, unsigned int length);
 
+/* Accesses since creation, of all vCPUs. Context: Does not sleep. */
 void bus_get_counters(struct bus *bus, struct bus_counters *counters);
 
 #endif

@@ -68,7 +68,7 @@ struct serial {
 	uint8_t ier, fcr, lcr, mcr, msr, scr;
 	uint8_t divisor[2];
 	bool overrun;          /* LSR bit 1 */
-	bool transmit_pending; /* the THRE interrupt was neither read from IIR nor outrun by a write */
+	bool transmit_pending; /* THRE interrupt: neither read from IIR nor outrun by a write */
 	bool sender_waits;     /* serial_receive() did not take all */
 	uint8_t fifo[FIFO_BYTES];
 	unsigned int head, count;

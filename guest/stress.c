@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The stress guest. Each vCPU goes round and round: a page of its own region, some shared counters,
  * some counters that the host moves meanwhile, a page that the host write-protects at times, and a
@@ -76,7 +76,7 @@ static void count_fault(struct stress_vcpu *me, uint64_t cycles)
 		me->fault_max = cycles;
 }
 
-/* Touch a page's chunk for the first time in this visit, by a read or a write that changes nothing. */
+/* Touch a page's chunk for the first time in this visit: a read, or a write of what is there. */
 static void first_touch(struct cpu *cpu, uint32_t page, uint64_t gpa)
 {
 	uint32_t chunk = page >> cpu->chunk_shift;

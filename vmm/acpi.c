@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ACPI tables (ACPI 6.4, 5.2) for a machine with reduced hardware (4.1): no PM timer, no SCI, no
  * fixed events; sleep and reset registers instead.
@@ -11,6 +11,7 @@
 
 #include "devices/power.h"
 #include "devices/rtc.h"
+#include "vmm/config.h"
 #include "vmm/layout.h"
 
 /* unsigned char dsdt_aml_code[], made from vmm/dsdt.asl by iasl. */
@@ -129,32 +130,12 @@ struct madt_lapic_nmi {
 	uint8_t lint;
 } PACKED;
 
-struct madt_x2apic {
-	uint8_t type, length;
-	uint16_t reserved;
-	uint32_t apic_id;
-	uint32_t flags;
-	uint32_t uid;
-} PACKED;
+#define MADT_LAPIC     0u
+#define MADT_IOAPIC    1u
+#define MADT_LAPIC_NMI 4u
 
-struct madt_x2apic_nmi {
-	uint8_t type, length;
-	uint16_t flags;
-	uint32_t uid;
-	uint8_t lint;
-	uint8_t reserved[3];
-} PACKED;
-
-#define MADT_LAPIC      0u
-#define MADT_IOAPIC     1u
-#define MADT_LAPIC_NMI  4u
-#define MADT_X2APIC     9u
-#define MADT_X2APIC_NMI 10u
-
-#define LAPIC_ENABLED   1u
-#define LAPIC_IDS       255u /* 255 itself is broadcast */
-#define ALL_CPUS_8      0xffu
-#define ALL_CPUS_32     0xffffffffu
+#define LAPIC_ENABLED  1u
+#define ALL_CPUS       0xffu
 
 static uint8_t checksum(const void *bytes, size_t count)
 {
@@ -207,18 +188,10 @@ static void build_fadt(struct fadt *fadt, gpa_t dsdt)
 	finish(&fadt->header, "FACP", 6, sizeof(*fadt));
 }
 
-static unsigned int x2apics(unsigned int cpus)
-{
-	return cpus > LAPIC_IDS ? cpus - LAPIC_IDS : 0;
-}
-
 static size_t madt_bytes(unsigned int cpus)
 {
-	size_t many = x2apics(cpus);
-
 	return sizeof(struct madt) + sizeof(struct madt_ioapic) + sizeof(struct madt_lapic_nmi) +
-	       (cpus - many) * sizeof(struct madt_lapic) + many * sizeof(struct madt_x2apic) +
-	       (many ? sizeof(struct madt_x2apic_nmi) : 0);
+	       cpus * sizeof(struct madt_lapic);
 }
 
 static void append(uint8_t **at, const void *bytes, size_t count)
@@ -235,26 +208,18 @@ static void build_madt(uint8_t *bytes, unsigned int cpus)
 {
 	struct madt *madt = (struct madt *)bytes;
 	struct madt_ioapic ioapic = {MADT_IOAPIC, sizeof(ioapic), 0, 0, LAYOUT_IOAPIC_GPA, 0};
-	struct madt_lapic_nmi nmi = {MADT_LAPIC_NMI, sizeof(nmi), ALL_CPUS_8, 0, 1};
-	struct madt_x2apic_nmi x2nmi = {
-		.type = MADT_X2APIC_NMI, .length = sizeof(x2nmi), .uid = ALL_CPUS_32, .lint = 1};
+	struct madt_lapic_nmi nmi = {MADT_LAPIC_NMI, sizeof(nmi), ALL_CPUS, 0, 1};
 	uint8_t *at = bytes + sizeof(*madt);
 
 	madt->lapic_gpa = LAYOUT_LAPIC_GPA;
 	madt->flags = MADT_PCAT_COMPAT;
 	for (unsigned int id = 0; id < cpus; id++) {
 		struct madt_lapic lapic = {MADT_LAPIC, sizeof(lapic), id, id, LAPIC_ENABLED};
-		struct madt_x2apic x2apic = {MADT_X2APIC, sizeof(x2apic), 0, id, LAPIC_ENABLED, id};
 
-		if (id < LAPIC_IDS)
-			append(&at, &lapic, sizeof(lapic));
-		else
-			append(&at, &x2apic, sizeof(x2apic));
+		append(&at, &lapic, sizeof(lapic));
 	}
 	append(&at, &ioapic, sizeof(ioapic));
 	append(&at, &nmi, sizeof(nmi));
-	if (x2apics(cpus))
-		append(&at, &x2nmi, sizeof(x2nmi));
 	finish(&madt->header, "APIC", 5, at - bytes);
 }
 
@@ -290,6 +255,9 @@ int acpi_build(unsigned int cpus, gpa_t gpa, size_t max_bytes, struct acpi_table
 	uint8_t *bytes;
 	struct xsdt *root;
 
+	if (cpus > VM_MAX_CPUS)
+		return samara_error_set(err, -E2BIG, "ACPI tables for %u vCPUs: %d can be named",
+					cpus, VM_MAX_CPUS);
 	if (end > max_bytes)
 		return samara_error_set(err, -E2BIG,
 					"ACPI tables for %u vCPUs need %zu bytes, there is room "

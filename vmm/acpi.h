@@ -23,15 +23,17 @@ struct acpi_tables {
 
 /**
  * acpi_build() - RSDP, XSDT, FADT, MADT and DSDT
- * @cpus: how many vCPUs; their APIC ids count from 0
+ * @cpus: how many vCPUs, VM_MAX_CPUS at most; their APIC ids count from 0
  * @gpa: 16-byte aligned
  * @max_bytes: room there
  *
- * Return: 0, -ENOMEM, -E2BIG (too many vCPUs for @max_bytes).
+ * Context: Does not sleep but for memory.
+ * Return: 0, -ENOMEM, -E2BIG (more than VM_MAX_CPUS, or too many for @max_bytes).
  */
 int acpi_build(unsigned int cpus, gpa_t gpa, size_t max_bytes, struct acpi_tables *out,
 	       struct samara_error *err);
 
+/* Free the tables that acpi_build() made; all zero afterwards. */
 void acpi_free(struct acpi_tables *tables);
 
 #endif

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* struct boot_params, the "zero page" (Documentation/arch/x86/boot.rst, zero-page.rst). */
 #include <asm/bootparam.h>
 #include <string.h>

@@ -41,7 +41,7 @@ struct verb {
 	const char *summary;
 };
 
-/* ---- Printing replies ------------------------------------------------------------------------- */
+/* ---- Printing replies ------------------------------------------------------------------------ */
 
 /* A number of a reply; those past signed 64 bits come as a string. */
 static uint64_t number(const json_t *object, const char *key)
@@ -186,7 +186,7 @@ static int show_json(const json_t *result, struct samara_error *err)
 	return 0;
 }
 
-/* ---- The verbs ----------------------------------------------------------------------------------- */
+/* ---- The verbs ------------------------------------------------------------------------------- */
 
 static const struct verb verbs[] = {
 	{"plug",

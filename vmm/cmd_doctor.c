@@ -31,7 +31,24 @@ static const char *const stress_lines[] = {
 	[DOCTOR_DIRECT] = "samara stress: runs directly",
 };
 
-/* ---- For programs -------------------------------------------------------------------------------- */
+/* The lab's cases need the lab wherever all else runs. */
+static const char *check_line(const struct doctor_report *report)
+{
+	switch (report->stress) {
+	case DOCTOR_DIRECT:
+		return report->lab_usable ? "make check: runs its vCPUs directly, and the lab's "
+					    "cases in the lab"
+					  : "make check: runs its vCPUs directly; the lab's cases "
+					    "can't run here";
+	case DOCTOR_LAB:
+		return "make check: runs its vCPUs in the lab alone, all else directly";
+	case DOCTOR_NO:
+		break;
+	}
+	return "make check: only what needs no vCPU runs here (see kvm-device and lab)";
+}
+
+/* ---- For programs ---------------------------------------------------------------------------- */
 
 static json_t *item_json(const struct doctor_item *item)
 {
@@ -52,11 +69,12 @@ static int print_json(const struct doctor_report *report)
 
 	for (i = 0; i < report->count; i++)
 		json_array_append_new(items, item_json(&report->items[i]));
-	json = json_pack("{s:s, s:s, s:s, s:o, s:[s, s]}", "virtualization",
+	json = json_pack("{s:s, s:s, s:s, s:o, s:[s, s, s]}", "virtualization",
 			 doctor_virtualization_name(report->virtualization), "stock_kernel",
 			 doctor_way_name(report->stock_kernel), "stress",
 			 doctor_way_name(report->stress), "items", items, "summary",
-			 stock_lines[report->stock_kernel], stress_lines[report->stress]);
+			 stock_lines[report->stock_kernel], stress_lines[report->stress],
+			 check_line(report));
 	if (!json)
 		return -1;
 	ret = json_dumpf(json, stdout, JSON_INDENT(2));
@@ -65,7 +83,7 @@ static int print_json(const struct doctor_report *report)
 	return ret;
 }
 
-/* ---- For people ------------------------------------------------------------------------------------ */
+/* ---- For people ------------------------------------------------------------------------------ */
 
 /* The terminal's width, or a pipe's: COLUMNS_MAX at most, so that lines stay readable. */
 static unsigned int width(void)
@@ -205,6 +223,7 @@ static int print_text(const struct doctor_report *report)
 	printf("Virtualization: %s.\n", doctor_virtualization_name(report->virtualization));
 	puts(stock_lines[report->stock_kernel]);
 	puts(stress_lines[report->stress]);
+	puts(check_line(report));
 	return 0;
 }
 

@@ -231,7 +231,7 @@ static void end_by_signal(struct signals *signals, int number)
 {
 	pthread_mutex_lock(&signals->lock);
 	if (!signals->vm || signals->ended_by) {
-		/* Nothing that could end in order, or it takes too long. The janitor does the rest. */
+		/* Nothing could end in order, or it takes too long. The janitor does the rest. */
 		terminal_release();
 		_exit(EXIT_SIGNAL + number);
 	}

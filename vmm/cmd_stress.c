@@ -1,11 +1,13 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/commands.h"
@@ -96,6 +98,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
 	struct stress_options *stress = &arguments->stress;
+	struct samara_error err = {0};
 
 	switch (key) {
 	case 's':
@@ -152,6 +155,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (arguments->compare && arguments->file_count != 2)
 			argp_error(state, "--compare takes two files");
+		if (!arguments->compare && stress_check_options(stress, &err))
+			argp_error(state, "%s", err.text);
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -159,7 +164,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
-/* ---- Progress ---------------------------------------------------------------------------------- */
+/* ---- Progress -------------------------------------------------------------------------------- */
 
 /**
  * struct display - what a person sees meanwhile
@@ -195,7 +200,7 @@ static void show_note(const char *line, void *arg)
 	fprintf(stderr, "%ssamara stress: %s\n", display->terminal ? "\r\033[K" : "", line);
 }
 
-/* ---- The command ------------------------------------------------------------------------------- */
+/* ---- The command ----------------------------------------------------------------------------- */
 
 static volatile int interrupted;
 
@@ -221,6 +226,36 @@ static int fail(const struct samara_error *err)
 	return SAMARA_EXIT_FAILURE;
 }
 
+static int json_error(const char *path, struct samara_error *err)
+{
+	return samara_error_set(err, -errno, "--json %s: %s", path, strerror(errno));
+}
+
+/*
+ * Find out before the run whether its result can be written after it. A file that is there keeps
+ * what it holds until then; one that is not is not left behind, should the run be killed.
+ */
+static int try_result_file(const char *path, struct samara_error *err)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	struct stat node;
+
+	if (fd >= 0) {
+		close(fd);
+		return unlink(path) ? json_error(path, err) : 0;
+	}
+	if (errno != EEXIST)
+		return json_error(path, err);
+	/* A FIFO's reader would take the close for the end. */
+	if (!stat(path, &node) && S_ISFIFO(node.st_mode))
+		return access(path, W_OK) ? json_error(path, err) : 0;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return json_error(path, err);
+	close(fd);
+	return 0;
+}
+
 static int write_result(const struct stress_result *result, const char *path,
 			struct samara_error *err)
 {
@@ -231,10 +266,10 @@ static int write_result(const struct stress_result *result, const char *path,
 		return stress_write_json(result, stdout, err);
 	out = fopen(path, "we");
 	if (!out)
-		return samara_error_set(err, -errno, "--json %s: %s", path, strerror(errno));
+		return json_error(path, err);
 	ret = stress_write_json(result, out, err);
 	if (fclose(out) && !ret)
-		ret = samara_error_set(err, -errno, "--json %s: %s", path, strerror(errno));
+		ret = json_error(path, err);
 	return ret;
 }
 
@@ -247,6 +282,11 @@ static int run(const struct arguments *arguments)
 	struct samara_error err = {0};
 	int ret;
 
+	if (arguments->json_path && !json_to_stdout &&
+	    try_result_file(arguments->json_path, &err)) {
+		free(result);
+		return fail(&err);
+	}
 	if (!result) {
 		samara_error_set(&err, -ENOMEM, "out of memory");
 		return fail(&err);

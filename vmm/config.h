@@ -8,7 +8,10 @@
 #include <samara/error.h>
 #include <samara/guest_mm.h>
 
-/* APIC ids of a byte, as in the MADT's local APIC structure (ACPI 6.4, 5.2.12.2); 255 is all. */
+/*
+ * APIC ids of a byte, as in the MADT's local APIC structure (ACPI 6.4, 5.2.12.2). 255 is all of
+ * them; 254 is left free.
+ */
 #define VM_MAX_CPUS         254
 
 /* Less than this holds no kernel, nor the tables beside it. */
@@ -47,8 +50,12 @@ struct vm_config {
 	bool start_paused;
 };
 
-/* The defaults: 1 vCPU, 512 MiB, anonymous memory, serial on stdio. */
+/**
+ * vm_config_init() - the defaults: 1 vCPU, 512 MiB, anonymous memory, serial on stdio
+ */
 void vm_config_init(struct vm_config *config);
+
+/* Free the strings, not @config itself. */
 void vm_config_free(struct vm_config *config);
 
 /**
@@ -66,7 +73,14 @@ int vm_config_check(const struct vm_config *config, struct samara_error *err);
  */
 int parse_size(const char *text, const char *what, uint64_t *bytes, struct samara_error *err);
 
-/* "512M,max=4G", "stdio|pty|file:PATH|null", "unix:PATH": the values of the options of samara run. */
+/**
+ * parse_memory(), parse_serial(), parse_qmp() - the values of options of samara run
+ * @text: "512M,max=4G"; "stdio", "pty", "file:PATH" or "null"; "unix:PATH"
+ *
+ * What was there before is freed, and stays when @text is refused.
+ *
+ * Return: 0, -EINVAL, -ERANGE, -ENOMEM; with the option by name.
+ */
 int parse_memory(const char *text, struct vm_config *config, struct samara_error *err);
 int parse_serial(const char *text, struct chardev_config *serial, struct samara_error *err);
 int parse_qmp(const char *text, char **path, struct samara_error *err);

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * CPUID for a vCPU. Leaves and bits are those of the Intel SDM volume 2, CPUID, and of AMD's APM
  * volume 3, appendix E; leaves from 0x80000000 on are AMD's unless said otherwise.

@@ -66,8 +66,11 @@ struct doctor_report {
  * Return: 0, -ENOMEM.
  */
 int doctor_examine(struct doctor_report *report);
+
+/* Free the items; all zero afterwards. */
 void doctor_free(struct doctor_report *report);
 
+/* The words that the report has for them, text and JSON alike. */
 const char *doctor_status_name(enum doctor_status status);
 const char *doctor_virtualization_name(enum doctor_virtualization virtualization);
 const char *doctor_way_name(enum doctor_way way);
@@ -84,6 +87,7 @@ void doctor_add(struct doctor_report *report, const char *name, enum doctor_stat
 		const char *meaning, const char *fix, const char *found_format, ...)
 	__attribute__((format(printf, 6, 7)));
 
+/* The parts of doctor_examine(), in its order; each adds its items. Context: May sleep. */
 void doctor_examine_kvm(struct doctor_report *report);
 void doctor_examine_guest(struct doctor_report *report);
 void doctor_examine_userfaultfd(struct doctor_report *report);

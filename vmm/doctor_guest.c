@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The doctor on what runs in a guest: hardware or emulator, instructions, faults. By running one. */
+/* The doctor on what runs in a guest, by running one: hardware or not, instructions, faults. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -96,7 +96,7 @@ static void examine_instruction(struct doctor_report *report,
 	probe_guest_destroy(guest);
 }
 
-/* ---- Faults: a guest reads where no page is ------------------------------------------------------ */
+/* ---- Faults: a guest reads where no page is -------------------------------------------------- */
 
 /* Memory under a userfaultfd with nothing in it. */
 struct missing {

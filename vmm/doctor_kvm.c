@@ -25,7 +25,6 @@
 #define KVM_FIX                                                                                    \
 	"load kvm_intel or kvm_amd (modprobe); on a physical machine switch virtualization on in " \
 	"the firmware, in a virtual one nested virtualization on its host"
-#define PERMISSION_FIX "join the group that owns it: usermod -aG kvm USER, then log in again"
 
 /**
  * struct capability - what KVM can be asked for; immutable
@@ -45,7 +44,7 @@ static const struct capability capabilities[] = {
 	{"irqfd", KVM_CAP_IRQFD, DOCTOR_MISSING, "devices interrupt the guest through an eventfd",
 	 NULL},
 	{"ioeventfd", KVM_CAP_IOEVENTFD, DOCTOR_LIMITED,
-	 "the guest notifies a device without an exit to user space", NULL},
+	 "the guest notifies a device without an exit to user space; not used yet", NULL},
 	{"immediate-exit", KVM_CAP_IMMEDIATE_EXIT, DOCTOR_MISSING,
 	 "a vCPU is stopped without a lost wake-up", "Linux 4.12 or later"},
 	{"dirty-ring", KVM_CAP_DIRTY_LOG_RING_ACQ_REL, DOCTOR_LIMITED,
@@ -80,12 +79,14 @@ static void examine_capabilities(struct doctor_report *report, int fd)
 static void examine_device(struct doctor_report *report, int error)
 {
 	const char *meaning = "guests run on it; without it only in the lab";
+	char advice[160];
 
+	kvm_permission_advice("/dev/kvm", advice, sizeof(advice));
 	if (!error)
 		doctor_add(report, "kvm-device", DOCTOR_OK, meaning, NULL,
 			   "/dev/kvm can be opened");
 	else if (error == EACCES || error == EPERM)
-		doctor_add(report, "kvm-device", DOCTOR_MISSING, meaning, PERMISSION_FIX,
+		doctor_add(report, "kvm-device", DOCTOR_MISSING, meaning, advice,
 			   "/dev/kvm is there, but without permission for this user");
 	else if (error == ENOENT)
 		doctor_add(report, "kvm-device", DOCTOR_MISSING, meaning, KVM_FIX,

@@ -152,7 +152,7 @@ static int read_size(struct reader *reader, xmlNode *node, const char *expressio
 	return 0;
 }
 
-/* ---- Verdicts ------------------------------------------------------------------------------------ */
+/* ---- Verdicts -------------------------------------------------------------------------------- */
 
 /* "devices/disk 'vda'": an element as its author would look for it. */
 static void describe(struct reader *reader, xmlNode *node, char *text, size_t text_bytes)
@@ -229,7 +229,7 @@ static int walk(struct reader *reader, xmlNode *parent, const struct rule *rules
 		NULL, REFUSE, "samara does not know it", NULL \
 	}
 
-/* ---- Memory ---------------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 static int read_memory(struct reader *reader, xmlNode *node)
 {
@@ -298,7 +298,7 @@ static int read_memory_backing(struct reader *reader, xmlNode *node)
 	return walk(reader, node, rules);
 }
 
-/* ---- CPUs ------------------------------------------------------------------------------------------ */
+/* ---- CPUs ------------------------------------------------------------------------------------ */
 
 static int read_vcpu(struct reader *reader, xmlNode *node)
 {
@@ -359,7 +359,7 @@ static int read_cpu(struct reader *reader, xmlNode *node)
 	return walk(reader, node, rules);
 }
 
-/* ---- Booting ---------------------------------------------------------------------------------------- */
+/* ---- Booting --------------------------------------------------------------------------------- */
 
 static int read_os_type(struct reader *reader, xmlNode *node)
 {
@@ -414,7 +414,7 @@ static int read_os(struct reader *reader, xmlNode *node)
 	return ret;
 }
 
-/* ---- What happens at the end -------------------------------------------------------------------------- */
+/* ---- What happens at the end ----------------------------------------------------------------- */
 
 static int read_on_poweroff(struct reader *reader, xmlNode *node)
 {
@@ -439,7 +439,7 @@ static int read_on_crash(struct reader *reader, xmlNode *node)
 	return pass_over(reader, node, "a guest that can't go on ends samara");
 }
 
-/* ---- Features and time ----------------------------------------------------------------------------------- */
+/* ---- Features and time ----------------------------------------------------------------------- */
 
 static int read_feature(struct reader *reader, xmlNode *node)
 {
@@ -489,7 +489,7 @@ static int read_pm(struct reader *reader, xmlNode *node)
 	return pass_over(reader, node, "the guest can't be suspended to memory or disk");
 }
 
-/* ---- Devices ---------------------------------------------------------------------------------------------- */
+/* ---- Devices --------------------------------------------------------------------------------- */
 
 static int read_chardev(struct reader *reader, xmlNode *node)
 {
@@ -627,7 +627,7 @@ static int read_devices(struct reader *reader, xmlNode *node)
 	return walk(reader, node, rules);
 }
 
-/* ---- The domain --------------------------------------------------------------------------------------------- */
+/* ---- The domain ------------------------------------------------------------------------------ */
 
 static int read_seclabel(struct reader *reader, xmlNode *node)
 {

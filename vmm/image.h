@@ -42,6 +42,7 @@ int image_open(struct image *image, const char *what, const char *path, struct s
 int image_from_memory(struct image *image, const char *name, const void *memory, size_t size_bytes,
 		      struct samara_error *err);
 
+/* Close the file; memory is left alone. */
 void image_close(struct image *image);
 
 /**

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Whether Linux could unpack an initrd: one or more cpio archives, each plain or compressed, with
  * zeros in between (Documentation/driver-api/early-userspace/buffer-format.rst). Plain ones are

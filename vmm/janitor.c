@@ -257,8 +257,8 @@ __attribute__((noreturn)) static void janitor_main(int socket_fd)
 	ssize_t length;
 
 	/*
-	 * A session of its own: no signal of the terminal or the shell's job control comes here, and
-	 * tcsetattr() is allowed as the terminal is not the controlling one. Who signals the
+	 * A session of its own: no signal of the terminal or the shell's job control comes here,
+	 * and tcsetattr() is allowed as the terminal is not the controlling one. Who signals the
 	 * janitor by number gets nowhere, but with SIGKILL.
 	 */
 	setsid();

@@ -1,12 +1,15 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/kvm.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <linux/kvm.h>
 
@@ -53,8 +56,29 @@ static int check_number(int fd, int capability, int fallback)
 	return value > 0 ? value : fallback;
 }
 
+void kvm_permission_advice(const char *path, char *text, size_t text_bytes)
+{
+	struct group entry, *group = NULL;
+	char names[4096], number[16];
+	struct stat node;
+
+	/* To join root's group is no lesser thing than to be root; a member has it already. */
+	if (stat(path, &node) || (node.st_mode & 0060) != 0060 || !node.st_gid ||
+	    group_member(node.st_gid)) {
+		snprintf(text, text_bytes,
+			 "run as root, or have the administrator grant access to it");
+		return;
+	}
+	getgrgid_r(node.st_gid, &entry, names, sizeof(names), &group);
+	snprintf(number, sizeof(number), "%u", (unsigned int)node.st_gid);
+	snprintf(text, text_bytes, "join its group (usermod -aG %s NAME, then log in again)",
+		 group ? group->gr_name : number);
+}
+
 static int open_error(const char *path, int code, struct samara_error *err)
 {
+	char advice[160];
+
 	switch (code) {
 	case -ENOENT:
 		return samara_error_set(err, code,
@@ -63,10 +87,8 @@ static int open_error(const char *path, int code, struct samara_error *err)
 					path);
 	case -EACCES:
 	case -EPERM:
-		return samara_error_set(err, code,
-					"%s: no permission: join the group that owns it "
-					"(usermod -aG kvm NAME, then log in again)",
-					path);
+		kvm_permission_advice(path, advice, sizeof(advice));
+		return samara_error_set(err, code, "%s: no permission: %s", path, advice);
 	case -ENODEV:
 	case -ENXIO:
 		return samara_error_set(err, code,
@@ -155,18 +177,10 @@ static int add_irqchip(struct kvm *kvm, struct samara_error *err)
 {
 	/* Port 0x61 belongs to the PIT: its speaker bits are how old code calibrates clocks. */
 	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
-	struct kvm_enable_cap x2apic = {
-		.cap = KVM_CAP_X2APIC_API,
-		.args[0] = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK,
-	};
 	int ret;
 
 	ret = check(kvm->system_fd, needed_irqchip,
 		    sizeof(needed_irqchip) / sizeof(*needed_irqchip), err);
-	/* APIC ids of 255 and more, and no broadcast at 255 (api.rst, 7.7). */
-	if (!ret && check_number(kvm->system_fd, KVM_CAP_X2APIC_API, 0))
-		ret = vm_ioctl(kvm, KVM_ENABLE_CAP, (unsigned long)&x2apic, "KVM_CAP_X2APIC_API",
-			       err);
 	if (!ret)
 		ret = vm_ioctl(kvm, KVM_CREATE_IRQCHIP, 0, "KVM_CREATE_IRQCHIP", err);
 	if (!ret)
@@ -237,6 +251,28 @@ int kvm_connect_irq(struct kvm *kvm, int eventfd, unsigned int gsi, struct samar
 	if (ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd) < 0)
 		return samara_error_set(err, -errno, "KVM_IRQFD for GSI %u: %s", gsi,
 					strerror(errno));
+	return 0;
+}
+
+int kvm_connect_ioeventfd(struct kvm *kvm, int eventfd, const struct kvm_doorbell *doorbell,
+			  struct samara_error *err)
+{
+	struct kvm_ioeventfd ioeventfd = {
+		.addr = doorbell->address,
+		.len = doorbell->length_bytes,
+		.fd = eventfd,
+	};
+
+	if (doorbell->bus == KVM_DOORBELL_PIO)
+		ioeventfd.flags |= KVM_IOEVENTFD_FLAG_PIO;
+	if (doorbell->match) {
+		ioeventfd.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
+		ioeventfd.datamatch = doorbell->value;
+	}
+	if (ioctl(kvm->vm_fd, KVM_IOEVENTFD, &ioeventfd) < 0)
+		return samara_error_set(err, -errno, "KVM_IOEVENTFD for %s %#" PRIx64 ": %s",
+					doorbell->bus == KVM_DOORBELL_PIO ? "port" : "MMIO address",
+					doorbell->address, strerror(errno));
 	return 0;
 }
 

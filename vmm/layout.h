@@ -79,7 +79,11 @@ struct layout {
 int layout_init(struct layout *layout, uint64_t memory_bytes, uint64_t max_memory_bytes,
 		unsigned int phys_bits, struct samara_error *err);
 
-/* Whether an address lies in one of the windows. */
+/**
+ * layout_is_window() - whether an address lies in one of the windows, where memory is or may come
+ *
+ * Context: Does not sleep.
+ */
 bool layout_is_window(const struct layout *layout, gpa_t gpa);
 
 #endif

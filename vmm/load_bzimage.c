@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * bzImage, by the 64-bit boot protocol (Documentation/arch/x86/boot.rst): the header's fields, and
  * where the kernel goes. It unpacks itself, so its compression is no concern of ours.

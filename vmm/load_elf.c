@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ELF by the PVH boot protocol: the entry point is in a Xen note (Xen, xen/include/public/elfnote.h
  * and docs/misc/pvh.pandoc), the segments go to their physical addresses.

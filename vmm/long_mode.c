@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
-/* What a CPU in 64-bit mode needs in memory before the kernel has its own (Intel SDM volume 3, 4.5). */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a CPU in 64-bit mode needs until the kernel has its own (Intel SDM volume 3, 4.5). */
 #include "vmm/layout.h"
 #include "vmm/loader.h"
 

@@ -1,28 +1,33 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/memory_map.h"
 
 #include <errno.h>
 
 #include "vmm/layout.h"
 
-/* Extends the last entry, or adds one. Two entries are kept free for the reserved ranges. */
-static void add(struct memory_map *map, gpa_t first, gpa_t end, enum memory_type type)
+/* For the ranges below 1 MiB and below 4 GiB, which are there whatever RAM there is. */
+#define RESERVED_ENTRIES 2
+
+/* Extends the last entry, or adds one. Return: 0, -ENOSPC (no entry is left for RAM). */
+static int add(struct memory_map *map, gpa_t first, gpa_t end, enum memory_type type)
 {
 	struct memory_map_entry *last = map->count ? &map->entries[map->count - 1] : NULL;
 
 	if (first >= end)
-		return;
+		return 0;
 	if (last && last->type == type && last->gpa + last->size_bytes == first) {
 		last->size_bytes += end - first;
-		return;
+		return 0;
 	}
-	if (map->count >= MEMORY_MAP_ENTRIES - (type == MEMORY_RAM ? 2 : 0))
-		return;
+	if (type == MEMORY_RAM && map->ram_count == MEMORY_MAP_ENTRIES - RESERVED_ENTRIES)
+		return -ENOSPC;
+	map->ram_count += type == MEMORY_RAM;
 	map->entries[map->count++] = (struct memory_map_entry){
 		.gpa = first,
 		.size_bytes = end - first,
 		.type = type,
 	};
+	return 0;
 }
 
 static gpa_t min_gpa(gpa_t a, gpa_t b)
@@ -62,17 +67,17 @@ static int add_region(const struct guest_mm_region *region, void *arg)
 {
 	struct builder *builder = arg;
 	gpa_t end = region->gpa + region->size_bytes;
+	int ret;
 
 	if ((region->prot & GUEST_MM_RDWR) != GUEST_MM_RDWR)
 		return 0;
-	add(builder->map, region->gpa, min_gpa(end, LAYOUT_RESERVED_GPA), MEMORY_RAM);
-	if (end <= LAYOUT_RESERVED_GPA)
-		return 0;
+	ret = add(builder->map, region->gpa, min_gpa(end, LAYOUT_RESERVED_GPA), MEMORY_RAM);
+	if (ret || end <= LAYOUT_RESERVED_GPA)
+		return ret;
 	add_reserved_low(builder);
 	if (region->gpa >= LAYOUT_HIGH_GPA)
 		add_reserved_high(builder);
-	add(builder->map, max_gpa(region->gpa, LAYOUT_KERNEL_MIN_GPA), end, MEMORY_RAM);
-	return 0;
+	return add(builder->map, max_gpa(region->gpa, LAYOUT_KERNEL_MIN_GPA), end, MEMORY_RAM);
 }
 
 int memory_map_build(struct memory_map *map, struct guest_mm *mm, struct samara_error *err)
@@ -80,7 +85,12 @@ int memory_map_build(struct memory_map *map, struct guest_mm *mm, struct samara_
 	struct builder builder = {.map = map};
 
 	map->count = 0;
-	guest_mm_for_each_region(mm, add_region, &builder);
+	map->ram_count = 0;
+	if (guest_mm_for_each_region(mm, add_region, &builder))
+		return samara_error_set(err, -ENOSPC,
+					"memory: RAM in more than %d separate ranges, of which a "
+					"kernel cannot be told",
+					MEMORY_MAP_ENTRIES - RESERVED_ENTRIES);
 	add_reserved_low(&builder);
 	add_reserved_high(&builder);
 

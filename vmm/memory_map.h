@@ -25,19 +25,22 @@ struct memory_map_entry {
 
 /**
  * struct memory_map - what the kernel is told of memory; ascending, without overlaps
+ * @ram_count: how many of the entries are RAM
  */
 struct memory_map {
 	struct memory_map_entry entries[MEMORY_MAP_ENTRIES];
-	unsigned int count;
+	unsigned int count, ram_count;
 };
 
 /**
  * memory_map_build() - describe what is memory now
  *
  * RAM is what is plugged and writable, so after a reset the kernel sees the memory that there is
- * then. Regions beyond MEMORY_MAP_ENTRIES are left out.
+ * then.
  *
- * Return: 0, -EINVAL (no RAM below 640 KiB or none at 1 MiB: nothing to boot in).
+ * Context: Does not sleep. The regions must not change meanwhile: no vCPU runs yet.
+ * Return: 0, -EINVAL (no RAM below 640 KiB or none at 1 MiB: nothing to boot in), -ENOSPC (more
+ * separate ranges than the map has room for).
  */
 int memory_map_build(struct memory_map *map, struct guest_mm *mm, struct samara_error *err);
 

@@ -67,7 +67,7 @@ struct probe_guest {
 	struct probe_exit exit;
 };
 
-/* ---- Code ------------------------------------------------------------------------------------- */
+/* ---- Code ------------------------------------------------------------------------------------ */
 
 #define LOOP_INSTRUCTIONS 8
 
@@ -117,7 +117,7 @@ const struct probe_instruction probe_instructions[PROBE_INSTRUCTIONS] = {
 	{"sse2", "every program", {sse_code_start, sse_code_end}, 0, 0, 0},
 };
 
-/* ---- Memory ----------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 static void put64(struct probe_guest *guest, uint32_t gpa, uint64_t value)
 {
@@ -169,7 +169,7 @@ static void make_memory(struct probe_guest *guest)
 	make_exception_handlers(guest);
 }
 
-/* ---- The VM --------------------------------------------------------------------------------------- */
+/* ---- The VM ---------------------------------------------------------------------------------- */
 
 static int fail(const char *what, struct samara_error *err)
 {
@@ -301,7 +301,7 @@ bool probe_has_instruction(const struct probe_guest *guest,
 	       cpuid_register(guest, instruction->leaf, instruction->reg) >> instruction->bit & 1;
 }
 
-/* ---- One run ---------------------------------------------------------------------------------------- */
+/* ---- One run --------------------------------------------------------------------------------- */
 
 static int set_state(struct probe_guest *guest, uint64_t rbx, uint64_t rcx,
 		     struct samara_error *err)
@@ -502,7 +502,7 @@ void probe_guest_wait(struct probe_guest *guest, unsigned int timeout_ms, struct
 	*exit = guest->exit;
 }
 
-/* ---- What is probed --------------------------------------------------------------------------------- */
+/* ---- What is probed -------------------------------------------------------------------------- */
 
 #define RUN_TIMEOUT_MS  5000
 

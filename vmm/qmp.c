@@ -81,7 +81,7 @@ static void kick(struct qmp_server *server)
 		return;
 }
 
-/* ---- Output. All under server->lock. ---------------------------------------------------------- */
+/* ---- Output. All under server->lock. --------------------------------------------------------- */
 
 static size_t output_pending(const struct qmp_client *client)
 {
@@ -167,7 +167,7 @@ static void listener(enum vm_event event, bool by_guest, void *arg)
 	free(text);
 }
 
-/* ---- A client's worker ---------------------------------------------------------------------------- */
+/* ---- A client's worker ----------------------------------------------------------------------- */
 
 static void *work(void *arg)
 {
@@ -196,7 +196,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* ---- Clients come and go: the I/O thread, under server->lock ------------------------------------ */
+/* ---- Clients come and go: the I/O thread, under server->lock --------------------------------- */
 
 /* Start a thread that no signal is delivered to: those are the main thread's and the vCPUs'. */
 static int start_thread(pthread_t *thread, void *(*function)(void *), void *arg)
@@ -298,7 +298,7 @@ static void reap_clients(struct qmp_server *server)
 	pthread_mutex_lock(&server->lock);
 }
 
-/* ---- Input: the I/O thread, under server->lock --------------------------------------------------- */
+/* ---- Input: the I/O thread, under server->lock ----------------------------------------------- */
 
 static void complain(struct qmp_client *client, const char *reason, bool drop)
 {
@@ -365,7 +365,7 @@ static void receive(struct qmp_client *client)
 		client->eof = true;
 }
 
-/* ---- The I/O thread --------------------------------------------------------------------------------- */
+/* ---- The I/O thread -------------------------------------------------------------------------- */
 
 static void accept_clients(struct qmp_server *server)
 {
@@ -438,7 +438,7 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-/* ---- Start and stop ----------------------------------------------------------------------------------- */
+/* ---- Start and stop -------------------------------------------------------------------------- */
 
 static uint64_t now_ms(void)
 {

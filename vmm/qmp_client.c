@@ -142,8 +142,8 @@ static int send_all(struct qmp_client *client, const char *text, size_t length_b
 }
 
 /*
- * The line end goes with the message: a server takes the message as soon as its last brace is there,
- * and after `quit` it may be gone before a second piece is sent.
+ * The line end goes with the message: a server takes the message as soon as its last brace is
+ * there, and after `quit` it may be gone before a second piece is sent.
  */
 static int send_message(struct qmp_client *client, json_t *message, struct samara_error *err)
 {

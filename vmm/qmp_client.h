@@ -34,6 +34,7 @@ int qmp_client_connect(const char *path, struct qmp_client **out, struct samara_
 int qmp_client_run(struct qmp_client *client, json_t *command, json_t **result,
 		   struct samara_error *err);
 
+/* Close the connection and free it. Context: Does not sleep. */
 void qmp_client_close(struct qmp_client *client);
 
 #endif

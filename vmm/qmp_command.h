@@ -18,7 +18,7 @@
  */
 
 enum qmp_arg_type {
-	QMP_ARG_SIZE, /* bytes or an address, 0 to 2^64-1: an integer, or a string like "4G", "0x1000" */
+	QMP_ARG_SIZE,   /* bytes or an address: a 64-bit integer, or a string like "4G", "0x1000" */
 	QMP_ARG_ENUM,   /* one of a list of words */
 	QMP_ARG_STRINGS /* an array of strings */
 };

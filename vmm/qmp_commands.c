@@ -142,7 +142,7 @@ static int quit(struct qmp_call *call)
 	return 0;
 }
 
-/* ---- Guest memory ------------------------------------------------------------------------------ */
+/* ---- Guest memory ---------------------------------------------------------------------------- */
 
 static const char *const prot_words[] = {"rw", "ro", NULL};
 
@@ -314,7 +314,7 @@ static int stats(struct qmp_call *call)
 	return answer(call, result);
 }
 
-/* ---- The table ------------------------------------------------------------------------------------ */
+/* ---- The table ------------------------------------------------------------------------------- */
 
 const struct qmp_command qmp_commands[] = {
 	{"qmp_capabilities", capabilities_args, true, qmp_capabilities},

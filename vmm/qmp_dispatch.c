@@ -50,7 +50,7 @@ char *qmp_error_message(const char *error_class, const char *text)
 
 json_t *qmp_version(void)
 {
-	/* "qemu" is the dialect of QMP: libvirt 9.0 takes 4.2 and later, newer ones 6.2 and later. */
+	/* "qemu" is the dialect of QMP: libvirt 9.0 takes 4.2 and later, newer ones 6.2. */
 	return json_pack("{s:{s:i, s:i, s:i}, s:s}", "qemu", "major", 7, "minor", 2, "micro", 0,
 			 "package", "samara " SAMARA_VERSION);
 }

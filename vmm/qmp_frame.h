@@ -14,9 +14,9 @@
 #define QMP_MESSAGE_DEPTH_MAX 32u
 
 enum qmp_frame {
-	QMP_FRAME_MORE,    /* all taken, no message is complete */
-	QMP_FRAME_MESSAGE, /* message and length_bytes hold one */
-	QMP_FRAME_GARBAGE, /* what can't begin or go on a message; the rest of its line is skipped */
+	QMP_FRAME_MORE,     /* all taken, no message is complete */
+	QMP_FRAME_MESSAGE,  /* message and length_bytes hold one */
+	QMP_FRAME_GARBAGE,  /* can't begin or go on a message; the rest of its line is skipped */
 	QMP_FRAME_TOO_LONG, /* these two are final: the stream can't be followed any more */
 	QMP_FRAME_TOO_DEEP,
 	QMP_FRAME_NO_MEMORY,
@@ -36,10 +36,14 @@ struct qmp_framer {
 /**
  * qmp_framer_push() - take bytes up to the end of one message
  * @taken: how many of @data were used; call again with the rest
+ *
+ * Context: Does not sleep but for memory.
+ * Return: what the stream has come to.
  */
 enum qmp_frame qmp_framer_push(struct qmp_framer *framer, const char *data, size_t length_bytes,
 			       size_t *taken);
 
+/* Free what it holds, not @framer itself. */
 void qmp_framer_free(struct qmp_framer *framer);
 
 #endif

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a PVH kernel is told (Xen, xen/include/public/arch-x86/hvm/start_info.h). */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/stress.h"
 
 #include <errno.h>
@@ -36,8 +36,10 @@ struct tsc_sample {
 	uint64_t tsc, ns;
 };
 
-static int check_options(const struct stress_options *options, struct samara_error *err)
+int stress_check_options(const struct stress_options *options, struct samara_error *err)
 {
+	struct stress_layout layout;
+
 	if (!options->seconds)
 		return samara_error_set(err, -EINVAL, "--seconds: at least 1");
 	if (!options->operators)
@@ -49,7 +51,8 @@ static int check_options(const struct stress_options *options, struct samara_err
 	    options->fault_around_pages & (options->fault_around_pages - 1))
 		return samara_error_set(err, -EINVAL,
 					"--fault-around: a power of two from 1 to 512 pages");
-	return 0;
+	return stress_layout_init(&layout, options->cpus, options->slots, options->slot_bytes,
+				  options->stranger_bytes, options->strangers, err);
 }
 
 static int create_mm(struct stress *s, struct samara_error *err)
@@ -98,7 +101,7 @@ static void wait_for_words(struct stress *s, const volatile int *interrupt)
 	}
 }
 
-/* ---- Workers ---------------------------------------------------------------------------------- */
+/* ---- Workers --------------------------------------------------------------------------------- */
 
 struct workers {
 	struct stress_worker *worker;
@@ -184,7 +187,7 @@ static void workers_free(struct workers *workers)
 	free(workers->worker);
 }
 
-/* ---- The run ---------------------------------------------------------------------------------- */
+/* ---- The run --------------------------------------------------------------------------------- */
 
 static bool sample_tsc(const struct stress *s, struct tsc_sample *sample)
 {
@@ -284,7 +287,7 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 {
 	struct workers workers = {0};
 	struct stress *s = NULL;
-	int ret = check_options(options, err);
+	int ret = stress_check_options(options, err);
 
 	if (ret)
 		return ret;

@@ -12,8 +12,8 @@
 #include "vmm/stress_hist.h"
 
 /*
- * A run of `samara stress`: a VM whose vCPUs write and check memory (guest/stress.c), and workers of
- * the host that plug, unplug, move and protect it meanwhile.
+ * A run of `samara stress`: a VM whose vCPUs write and check memory (guest/stress.c), and workers
+ * of the host that plug, unplug, move and protect it meanwhile.
  */
 
 /**
@@ -32,6 +32,7 @@ struct stress_options {
 	uint64_t seed;
 };
 
+/* What `samara stress` does when it is told nothing; the seed is 0. */
 void stress_options_init(struct stress_options *options);
 
 enum stress_op {
@@ -93,6 +94,13 @@ struct stress_watcher {
 };
 
 /**
+ * stress_check_options() - whether they make a run
+ *
+ * Return: 0; -EINVAL, -ERANGE with the option by name.
+ */
+int stress_check_options(const struct stress_options *options, struct samara_error *err);
+
+/**
  * stress_run() - run it
  * @interrupt: becomes non-zero when the run shall end early
  *
@@ -108,13 +116,19 @@ bool stress_passed(const struct stress_result *result);
 
 /* Report (vmm/stress_report.c). */
 
-/* The result as text for people. */
+/**
+ * stress_print(), stress_write_json() - the result as text for people; as one JSON object
+ *
+ * Return: 0, -ENOMEM, -EIO (could not be written).
+ */
 int stress_print(const struct stress_result *result, FILE *out, struct samara_error *err);
-
-/* The result as one JSON object. */
 int stress_write_json(const struct stress_result *result, FILE *out, struct samara_error *err);
 
-/* Two results that stress_write_json() wrote, side by side. */
+/**
+ * stress_compare() - print two results that stress_write_json() wrote, side by side
+ *
+ * Return: 0, -ENOMEM, -EINVAL (no such file, or no result; by name).
+ */
 int stress_compare(const char *path_a, const char *path_b, FILE *out, struct samara_error *err);
 
 #endif

@@ -41,6 +41,12 @@ int stress_guest_create(struct stress_guest *guest, struct guest_mm *mm,
 			const struct stress_layout *layout, unsigned int cpus,
 			struct samara_error *err);
 
+/**
+ * stress_guest_start() - start the vCPUs
+ *
+ * Context: May sleep, starts threads.
+ * Return: 0, -EAGAIN (no thread to be had), or what KVM said.
+ */
 int stress_guest_start(struct stress_guest *guest, struct samara_error *err);
 
 /**
@@ -55,6 +61,7 @@ unsigned int stress_guest_stop(struct stress_guest *guest);
 
 #define STRESS_STUCK_S 30
 
+/* End the vCPUs if they run, and free what stress_guest_create() made; @mm stays. */
 void stress_guest_destroy(struct stress_guest *guest);
 
 #endif

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "vmm/stress_hist.h"
 
 uint64_t stress_bucket_last(uint32_t bucket)

@@ -16,6 +16,7 @@ struct stress_hist {
 	uint64_t buckets[STRESS_BUCKETS];
 };
 
+/* Count one value; all the values of another histogram. */
 void stress_hist_add(struct stress_hist *hist, uint64_t value);
 void stress_hist_merge(struct stress_hist *into, const struct stress_hist *from);
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Ranges that are changed while vCPUs and a device are using them: no hand-over, so these show what
  * is lost or torn in the middle of an operation.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -50,7 +50,7 @@ static const char *format_ns(char *text, size_t length, double ns)
 	return text;
 }
 
-/* ---- Tables ------------------------------------------------------------------------------------ */
+/* ---- Tables ---------------------------------------------------------------------------------- */
 
 static struct libscols_table *new_table(const char *const *columns, unsigned int count)
 {
@@ -153,7 +153,7 @@ int stress_print(const struct stress_result *result, FILE *out, struct samara_er
 	return 0;
 }
 
-/* ---- JSON -------------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static json_t *hist_json(const struct stress_hist *hist, double scale)
 {
@@ -264,7 +264,7 @@ int stress_write_json(const struct stress_result *result, FILE *out, struct sama
 	return ret;
 }
 
-/* ---- Comparison -------------------------------------------------------------------------------- */
+/* ---- Comparison ------------------------------------------------------------------------------ */
 
 /* A row: a number, at the top or in an object of the result. */
 struct metric {

@@ -1,8 +1,8 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Slots: ranges that the host plugs, moves, protects and unplugs, and hands to the guest in between.
- * Each visit of a vCPU first checks what must be there and then writes a new pattern, so an error
- * of the memory manager shows at the next visit at the latest.
+ * Slots: ranges that the host plugs, moves, protects and unplugs, and hands to the guest in
+ * between. Each visit of a vCPU first checks what must be there and then writes a new pattern, so
+ * an error of the memory manager shows at the next visit at the latest.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -96,8 +96,8 @@ static void offer(struct stress_worker *w, struct stress_host_slot *slot, uint32
 }
 
 /*
- * Whether accesses to nothing show in the statistics. The thread that answered a fault may have been
- * scheduled out just before it counts, so this has patience.
+ * Whether accesses to nothing show in the statistics. The thread that answered a fault may have
+ * been scheduled out just before it counts, so this has patience.
  */
 static bool nothing_was_counted(struct stress *s, uint64_t before)
 {

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The host's threads: operators take the mix of operations, strangers do long ones on memory that
  * nobody else uses, and a device does DMA to memory that operators move.
@@ -43,7 +43,7 @@ void *stress_operator_main(void *arg)
 	return NULL;
 }
 
-/* ---- Strangers -------------------------------------------------------------------------------- */
+/* ---- Strangers ------------------------------------------------------------------------------- */
 
 static gpa_t marker_offset(const struct stress_worker *w, unsigned int n)
 {
@@ -115,7 +115,7 @@ void *stress_stranger_main(void *arg)
 	return NULL;
 }
 
-/* ---- The device ------------------------------------------------------------------------------- */
+/* ---- The device ------------------------------------------------------------------------------ */
 
 /* Names of what the device wrote: where the page is in the device's range, and when. */
 static uint64_t device_word(const struct stress *s, unsigned int page, unsigned int k,

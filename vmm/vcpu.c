@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Getting a vCPU out of the guest. A request is stored first, then the thread is signalled. The
  * handler sets immediate_exit, which makes a KVM_RUN that has not started return at once; one that

@@ -37,16 +37,22 @@ typedef enum vcpu_next vcpu_exit_fn(struct vcpu *vcpu, struct kvm_run *run, void
  * vcpu_create() - make a vCPU; it does not run yet
  * @id: its index, which is its APIC id
  * @count: how many vCPUs the VM has, for the topology in CPUID
- * @on_exit: called for each exit
+ * @on_exit: called for each exit, with @arg
  *
- * Return: 0, or what KVM said.
+ * Context: May sleep.
+ * Return: 0, -ENOMEM, or what KVM said.
  */
 int vcpu_create(struct kvm *kvm, unsigned int id, unsigned int count, vcpu_exit_fn *on_exit,
 		void *arg, struct vcpu **out, struct samara_error *err);
 
-/* Stop its thread if it runs, and free it. */
+/**
+ * vcpu_destroy() - stop its thread if it runs, and free it
+ *
+ * Context: May sleep, as vcpu_join(). NULL is none.
+ */
 void vcpu_destroy(struct vcpu *vcpu);
 
+/* The index it was made with. */
 unsigned int vcpu_id(const struct vcpu *vcpu);
 
 /* The thread's id for the operating system, 0 before vcpu_start(). */
@@ -70,12 +76,18 @@ int vcpu_get_rip(const struct vcpu *vcpu, uint64_t *rip);
  *
  * Segment selectors are those of the Linux boot protocol (CS 0x10, DS, ES, SS 0x18); @gdt is the
  * gpa of a GDT that matches.
+ *
+ * Context: Before vcpu_start().
+ * Return: 0, or what KVM said.
  */
 int vcpu_set_long_mode(struct vcpu *vcpu, uint64_t rip, uint64_t rsp, uint64_t cr3, uint64_t gdt,
 		       uint64_t rdi, uint64_t rsi, struct samara_error *err);
 
 /**
  * vcpu_set_pvh() - start state of the PVH boot protocol: 32-bit, paging off, ebx = @start_info
+ *
+ * Context: Before vcpu_start().
+ * Return: 0, or what KVM said.
  */
 int vcpu_set_pvh(struct vcpu *vcpu, uint32_t eip, uint32_t start_info, struct samara_error *err);
 

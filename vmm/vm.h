@@ -47,6 +47,12 @@ typedef void vm_event_fn(enum vm_event event, bool by_guest, void *arg);
  * Return: 0; any error with one line that names the thing.
  */
 int vm_create(const struct vm_config *config, struct vm **out, struct samara_error *err);
+
+/**
+ * vm_destroy() - free it, and close all it has opened
+ *
+ * Context: May sleep. vm_run() has returned, or was never called; nobody uses it any more.
+ */
 void vm_destroy(struct vm *vm);
 
 /**
@@ -62,30 +68,60 @@ int vm_run(struct vm *vm, enum vm_end *end, struct samara_error *err);
  * Control, from any thread; none may be called from a vCPU's exit handler but vm_request_*().
  */
 
-/* Pause all vCPUs, run them again. Return: 0, -EINVAL (has ended). */
+/**
+ * vm_pause(), vm_resume() - pause all vCPUs; run them again
+ *
+ * Listeners hear of it. Does nothing to a VM that is paused, or runs, already.
+ *
+ * Context: May sleep until each vCPU has left the guest, with no exit unfinished.
+ * Return: 0, -EINVAL (it has ended), or what held a vCPU up.
+ */
 int vm_pause(struct vm *vm, struct samara_error *err);
 int vm_resume(struct vm *vm, struct samara_error *err);
 
-/* Asked now, carried out by vm_run(); safe from vCPU threads; not from signal handlers. */
+/**
+ * vm_request_reset(), vm_request_poweroff(), vm_quit() - ask vm_run() to reset or end the VM
+ * @by_guest: the guest asked, and not the host
+ *
+ * Carried out after the call has returned.
+ *
+ * Context: Does not sleep; any thread, vCPUs' included; not signal handlers.
+ */
 void vm_request_reset(struct vm *vm, bool by_guest);
 void vm_request_poweroff(struct vm *vm); /* the guest asked */
 void vm_quit(struct vm *vm);             /* the host asked */
 
+/* The state as of now; another thread may change it at once. Context: Does not sleep. */
 enum vm_state vm_get_state(struct vm *vm);
+
+/* What it was made of; both live as long as the VM. Context: Does not sleep. */
 struct guest_mm *vm_mm(struct vm *vm);
 const struct vm_config *vm_get_config(struct vm *vm);
 
-/* Operating-system thread id of a vCPU, 0 if there is no such one. */
+/**
+ * vm_vcpu_tid() - the operating system's id of a vCPU's thread
+ *
+ * Context: Does not sleep.
+ * Return: the id; 0 if there is no such vCPU or its thread has not started.
+ */
 int vm_vcpu_tid(struct vm *vm, unsigned int index);
 
-/*
- * Before vm_run(); @listener may be called from any thread, must not sleep for long, and must not
- * call vm_pause() or vm_resume(). Return: 0, -ENOMEM.
+/**
+ * vm_add_listener() - have a function called for each event
+ * @listener: called from any thread; must not sleep for long, nor call vm_pause() or vm_resume()
+ *
+ * Context: Before vm_run(), by the thread that created the VM.
+ * Return: 0, -ENOMEM.
  */
 int vm_add_listener(struct vm *vm, vm_event_fn *listener, void *arg);
 
-/* The guest's view: counters of the two buses, for stats. */
 struct bus_counters;
+
+/**
+ * vm_get_bus_counters() - how many accesses the two buses have seen
+ *
+ * Context: Does not sleep.
+ */
 void vm_get_bus_counters(struct vm *vm, struct bus_counters *mmio, struct bus_counters *pio);
 
 /* The name of the serial port's pseudo-terminal, NULL if it has none. */

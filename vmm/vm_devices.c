@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The machine's devices: what there is, where, and how it is joined. */
 #include <errno.h>
 #include <string.h>

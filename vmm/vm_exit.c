@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What vCPUs leave the guest for (Documentation/virt/kvm/api.rst, 5). */
 #include <errno.h>
 #include <inttypes.h>
@@ -122,7 +122,8 @@ static void internal_error(struct vm *vm, const struct vcpu *vcpu, const struct 
 	switch (run->internal.suberror) {
 	case KVM_INTERNAL_ERROR_EMULATION:
 		vm_fail(vm, -EIO,
-			"vCPU %u at rip %#" PRIx64 ": KVM cannot emulate the instruction there",
+			"vCPU %u at rip %#" PRIx64 ": KVM cannot emulate the instruction there; "
+			"samara doctor tells whether this host can run stock kernels",
 			vcpu_id(vcpu), rip_of(vcpu));
 		break;
 	default:

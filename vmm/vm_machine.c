@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The part of a VM that a reset makes anew: the KVM VM with its irqchip, and the vCPUs. Guest memory
- * stays, and its windows become memslots of the new KVM VM.
+ * The part of a VM that a reset makes anew: the KVM VM with its irqchip, and the vCPUs. Guest
+ * memory stays, and its windows become memslots of the new KVM VM.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Short runs of the stress guest on /dev/kvm: each way of backing and moving memory, one vCPU and
  * more of them than the host has CPUs, slots of one page.

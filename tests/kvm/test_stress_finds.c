@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The stress guest finds what is broken. guest_mm_remap() is replaced here: with one that loses the
  * contents, one that copies while vCPUs go on writing, and one that says it failed. A definition in

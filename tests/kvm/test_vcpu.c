@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * vCPUs on /dev/kvm with tiny guests in 64-bit mode: exits with their values, and that stopping a
  * vCPU at any moment loses and repeats none of them.
@@ -10,15 +10,19 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/userfaultfd.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -306,6 +310,143 @@ static void test_mmio(void **state)
 	end_machine(&machine);
 }
 
+/* ---- Eventfds instead of exits --------------------------------------------------------------- */
+
+static int new_eventfd(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* How often it was signalled since it was last asked. */
+static uint64_t taken(int fd)
+{
+	uint64_t count = 0;
+
+	if (read(fd, &count, sizeof(count)) < 0)
+		assert_int_equal(errno, EAGAIN);
+	return count;
+}
+
+static void test_ioeventfd(void **state)
+{
+	static const uint8_t code[] = {
+		0xbb, 0x00, 0x00, 0x40, 0x00, /* mov ebx, MMIO_GPA */
+		0xb8, 0x61, 0x00, 0x00, 0x00, /* mov eax, 'a' */
+		0x89, 0x03,                   /* mov [rbx], eax */
+		0x89, 0x03,                   /* mov [rbx], eax */
+		0x89, 0x43, 0x08,             /* mov [rbx + 8], eax */
+		0x66, 0x89, 0x43, 0x20,       /* mov [rbx + 32], ax */
+		0xe6, 0x70,                   /* out 0x70, al */
+		0xe6, 0x20,                   /* out 0x20, al */
+		0xff, 0xc0,                   /* inc eax */
+		0xe6, 0x70,                   /* out 0x70, al */
+		0xe6, 0x20,                   /* out 0x20, al: another value */
+		0x89, 0x43, 0x08,             /* mov [rbx + 8], eax: another value */
+		0x66, 0x89, 0x03,             /* mov [rbx], ax: another length */
+		0x8b, 0x0b,                   /* mov ecx, [rbx]: no write */
+		0xf4,                         /* hlt */
+	};
+	static const struct {
+		struct kvm_doorbell doorbell;
+		uint64_t writes;
+	} table[] = {
+		{{KVM_DOORBELL_MMIO, MMIO_GPA, 4, false, 0}, 2},
+		{{KVM_DOORBELL_MMIO, MMIO_GPA + 8, 4, true, 'a'}, 1},
+		{{KVM_DOORBELL_MMIO, MMIO_GPA + 32, 0, false, 0}, 1},
+		{{KVM_DOORBELL_PIO, 0x70, 1, false, 0}, 2},
+		{{KVM_DOORBELL_PIO, 0x20, 1, true, 'a'}, 1},
+	};
+	struct machine machine;
+	struct cpu *cpu = &machine.cpu[0];
+	struct samara_error err = {0};
+	int fds[sizeof(table) / sizeof(*table)];
+
+	(void)state;
+	skip_without_kvm();
+	make_machine(&machine, 1, code, sizeof(code));
+	for (unsigned int i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		fds[i] = new_eventfd();
+		if (kvm_connect_ioeventfd(&machine.kvm, fds[i], &table[i].doorbell, &err))
+			fail_msg("%s", err.text);
+	}
+	start(&machine, false);
+	vcpu_join(cpu->vcpu);
+	assert_int_equal(cpu->reason, KVM_EXIT_HLT);
+	for (unsigned int i = 0; i < sizeof(table) / sizeof(*table); i++)
+		assert_int_equal(taken(fds[i]), table[i].writes);
+
+	/* The others exit, and no more than these and the HLT. */
+	assert_int_equal(atomic_load(&cpu->exits), 5);
+	assert_int_equal(cpu->port_count, 1);
+	assert_int_equal(cpu->port_log[0], 'b');
+	assert_int_equal(cpu->mmio_count, 3);
+	assert_int_equal(cpu->mmio_address[0], MMIO_GPA + 8);
+	assert_int_equal(cpu->mmio_value[0], 'b');
+	assert_int_equal(cpu->mmio_address[1], MMIO_GPA);
+	assert_int_equal(cpu->mmio_bytes[1], 2);
+	assert_int_equal(cpu->mmio_address[2], MMIO_GPA);
+	end_machine(&machine);
+	for (unsigned int i = 0; i < sizeof(table) / sizeof(*table); i++)
+		close(fds[i]);
+}
+
+static void test_ioeventfd_refused(void **state)
+{
+	static const struct kvm_doorbell port = {KVM_DOORBELL_PIO, 0x70, 1, false, 0};
+	static const struct kvm_doorbell odd = {KVM_DOORBELL_MMIO, MMIO_GPA, 3, false, 0};
+	struct samara_error err = {0};
+	struct kvm kvm;
+	int fd = new_eventfd();
+
+	(void)state;
+	skip_without_kvm();
+	assert_int_equal(kvm_open(&kvm, NULL, &err), 0);
+	assert_int_equal(kvm_create_vm(&kvm, false, &err), 0);
+	assert_int_equal(kvm_connect_ioeventfd(&kvm, fd, &port, &err), 0);
+	assert_int_equal(kvm_connect_ioeventfd(&kvm, fd, &port, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "KVM_IOEVENTFD for port 0x70: "));
+	assert_int_equal(kvm_connect_ioeventfd(&kvm, fd, &odd, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "MMIO address 0x400000"));
+	kvm_close(&kvm);
+	close(fd);
+}
+
+/* What the first PIC has been asked for and not yet handed out (8259A: IRR). */
+static uint8_t pic_requests(const struct kvm *kvm)
+{
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_PIC_MASTER};
+
+	assert_int_equal(ioctl(kvm->vm_fd, KVM_GET_IRQCHIP, &chip), 0);
+	return chip.chip.pic.irr;
+}
+
+static void test_irqfd(void **state)
+{
+	struct samara_error err = {0};
+	uint64_t one = 1, give_up;
+	struct kvm kvm;
+	int fd = new_eventfd();
+
+	(void)state;
+	skip_without_kvm();
+	assert_int_equal(kvm_open(&kvm, NULL, &err), 0);
+	if (kvm_create_vm(&kvm, true, &err) || kvm_connect_irq(&kvm, fd, 4, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(pic_requests(&kvm), 0);
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+	/* The kernel may leave it to a worker. */
+	for (give_up = now_ms() + 10000; !pic_requests(&kvm) && now_ms() < give_up;)
+		nap_us(100);
+	assert_int_equal(pic_requests(&kvm), 1 << 4);
+	assert_int_equal(kvm_connect_irq(&kvm, fd, 5, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "KVM_IRQFD for GSI 5: "));
+	kvm_close(&kvm);
+	close(fd);
+}
+
 /* ---- Pause and resume ------------------------------------------------------------------------ */
 
 /* out 0x10, eax; inc eax; again. */
@@ -529,7 +670,7 @@ static void test_stop_in_unresolved_fault(void **state)
 	(void)state;
 	skip_without_kvm();
 	if (is_emulating_kvm()) {
-		/* copy_from_user() in the emulator; only a get_user_pages() gives up on a signal. */
+		/* copy_from_user() in the emulator; a get_user_pages() gives up on a signal. */
 		print_message("# SKIP an emulating KVM waits for its own accesses to guest "
 			      "memory without heeding signals\n");
 		skip();
@@ -625,6 +766,47 @@ static void test_exit_handler_ends_thread(void **state)
 
 /* ---- KVM's errors ---------------------------------------------------------------------------- */
 
+/* What a user without rights is told of a node with this mode and group. */
+static void refused_as_nobody(mode_t mode, gid_t group, const char *advice, const char *never)
+{
+	char path[] = "/tmp/samara-kvm-XXXXXX";
+	int status, fd = mkstemp(path);
+	pid_t child;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fchown(fd, 0, group), 0);
+	assert_int_equal(fchmod(fd, mode), 0);
+	close(fd);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		struct samara_error err = {0};
+		struct kvm kvm;
+
+		if (setgroups(0, NULL) || setgid(65534) || setuid(65534))
+			_exit(2);
+		_exit(kvm_open(&kvm, path, &err) != -EACCES || !strstr(err.text, advice) ||
+		      strstr(err.text, never));
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	unlink(path);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_permission_advice(void **state)
+{
+	(void)state;
+	if (geteuid()) {
+		print_message("# SKIP only root can become somebody else\n");
+		skip();
+	}
+	refused_as_nobody(0600, 4711, "run as root", "usermod");
+	refused_as_nobody(0640, 4711, "run as root", "usermod");
+	refused_as_nobody(0660, 0, "run as root", "usermod");
+	refused_as_nobody(0660, 4711, "usermod -aG 4711 ", "run as root");
+}
+
 static void test_open_errors(void **state)
 {
 	struct samara_error err;
@@ -643,8 +825,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open_errors),
+		cmocka_unit_test(test_permission_advice),
 		cmocka_unit_test(test_port_io),
 		cmocka_unit_test(test_mmio),
+		cmocka_unit_test(test_ioeventfd),
+		cmocka_unit_test(test_ioeventfd_refused),
+		cmocka_unit_test(test_irqfd),
 		cmocka_unit_test(test_pause_loses_nothing),
 		cmocka_unit_test(test_pause_finishes_reads),
 		cmocka_unit_test(test_pause_keeps_split_accesses_whole),

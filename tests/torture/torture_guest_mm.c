@@ -1,9 +1,9 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Torture of the guest memory manager: torture_guest_mm [SECONDS [SEED]], TAP.
  *
- * vCPUs (raw accesses), devices (pins) and operators (plug, unplug, remap, protect) work on zones of
- * guest memory at once, on each kind of backing, first undisturbed, then with system calls and
+ * vCPUs (raw accesses), devices (pins) and operators (plug, unplug, remap, protect) work on zones
+ * of guest memory at once, on each kind of backing, first undisturbed, then with system calls and
  * allocations that fail at random. What each word must be is known at every moment:
  *
  *   private zones  move between two homes. A vCPU knows what it wrote to each word last.
@@ -155,7 +155,7 @@ static gpa_t home_of(struct zone *zone)
 	return zone->home[get(&zone->at)];
 }
 
-/* ---- vCPUs ----------------------------------------------------------------------------------------- */
+/* ---- vCPUs ----------------------------------------------------------------------------------- */
 
 #define OWN_WORDS 64
 
@@ -261,7 +261,7 @@ static void *vcpu_main(void *arg)
 	return NULL;
 }
 
-/* ---- Devices --------------------------------------------------------------------------------------- */
+/* ---- Devices --------------------------------------------------------------------------------- */
 
 struct device {
 	unsigned int index;
@@ -330,7 +330,7 @@ static void *device_main(void *arg)
 	return NULL;
 }
 
-/* ---- Operators -------------------------------------------------------------------------------------- */
+/* ---- Operators ------------------------------------------------------------------------------- */
 
 struct worker {
 	unsigned int index;
@@ -445,7 +445,7 @@ static void *operator_main(void *arg)
 	return NULL;
 }
 
-/* ---- Listers ---------------------------------------------------------------------------------------- */
+/* ---- Listers --------------------------------------------------------------------------------- */
 
 static int check_listed(const struct guest_mm_region *region, void *arg)
 {
@@ -476,7 +476,7 @@ static void *lister_main(void *arg)
 	return NULL;
 }
 
-/* ---- One round -------------------------------------------------------------------------------------- */
+/* ---- One round ------------------------------------------------------------------------------- */
 
 static void must(int ret, const struct samara_error *err)
 {
@@ -503,7 +503,7 @@ static void make_zone(struct zone *zone, unsigned int number, uint64_t pages)
 	struct samara_error err;
 
 	*zone = (struct zone){
-		/* Side by side in the first window, so that they merge and split with each other. */
+		/* Side by side in the first window, so that they merge and split. */
 		.home = {BASE + number * 16 * PAGE, SECOND + number * 64 * PAGE + PAGE},
 		.pages = pages,
 	};
@@ -624,7 +624,7 @@ static void torture(const char *name, enum guest_mm_backing backing, bool copy_o
 	guest_mm_destroy(mm);
 }
 
-/* ---- Promises, one by one ----------------------------------------------------------------------------- */
+/* ---- Promises, one by one -------------------------------------------------------------------- */
 
 struct change {
 	int (*operation)(struct guest_mm *mm, gpa_t gpa);
@@ -733,7 +733,7 @@ static uint64_t system_calls(void)
 	       interpose_count(INTERPOSE_PROTECT);
 }
 
-/* What one of each operation takes, among so many regions: allocations, system calls, tree nodes. */
+/* What one of each operation takes among so many regions: allocations, system calls, nodes. */
 static void cost_among(unsigned int regions, uint64_t cost[3])
 {
 	struct maple_stats before, after;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -14,11 +14,11 @@
  * Torture of the maple tree under RCU: two writers in turns, four readers, random delays on both
  * sides, allocations that fail now and then.
  *
- * Each write has a number. Before it is made, its writer logs a hash of the state that the tree will
- * be in (from a model, a sorted array of ranges); around it, it says which number has been begun and
- * which has been completed. A reader notes the completed number, walks over the whole tree, hashes
- * what it sees, and notes the number begun. The hash must be in the log between the two: what the
- * reader saw is one state, neither older than its section nor mixed from two.
+ * Each write has a number. Before it is made, its writer logs a hash of the state that the tree
+ * will be in (from a model, a sorted array of ranges); around it, it says which number has been
+ * begun and which has been completed. A reader notes the completed number, walks over the whole
+ * tree, hashes what it sees, and notes the number begun. The hash must be in the log between the
+ * two: what the reader saw is one state, neither older than its section nor mixed from two.
  *
  * Entries are objects, freed after a grace period once no range holds them, and poisoned then.
  * Nodes are poisoned when they are given back.
@@ -117,7 +117,7 @@ static void object_free(struct samara_rcu_head *rcu)
 	atomic_fetch_sub(&objects_alive, 1);
 }
 
-/* ---- Writers -------------------------------------------------------------------------------------- */
+/* ---- Writers --------------------------------------------------------------------------------- */
 
 static bool delay_or_fail(void)
 {
@@ -241,7 +241,7 @@ static void *writer(void *arg)
 	return NULL;
 }
 
-/* ---- Readers -------------------------------------------------------------------------------------- */
+/* ---- Readers --------------------------------------------------------------------------------- */
 
 static bool check_object(const struct object *object, unsigned long first, unsigned long last)
 {
@@ -322,7 +322,7 @@ static void *reader(void *arg)
 	return NULL;
 }
 
-/* ---- The test ------------------------------------------------------------------------------------- */
+/* ---- The test -------------------------------------------------------------------------------- */
 
 static int failed;
 

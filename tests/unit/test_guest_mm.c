@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -79,7 +79,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---- What the guest does -------------------------------------------------------------------------- */
+/* ---- What the guest does --------------------------------------------------------------------- */
 
 static char *hva(const struct fixture *f, gpa_t gpa)
 {
@@ -205,7 +205,7 @@ static void start_held(struct fixture *f, struct writer *writer, gpa_t gpa, uint
 	assert_int_equal(load(&writer->done), 0);
 }
 
-/* ---- The listing ---------------------------------------------------------------------------------- */
+/* ---- The listing ----------------------------------------------------------------------------- */
 
 #define LISTED_MAX 64
 
@@ -325,7 +325,7 @@ static void remap(struct fixture *f, gpa_t gpa, uint64_t size_bytes, gpa_t to)
 	ok(guest_mm_remap(f->mm, gpa, size_bytes, to, &err), &err);
 }
 
-/* ---- Making one ------------------------------------------------------------------------------------ */
+/* ---- Making one ------------------------------------------------------------------------------ */
 
 static void test_create(void **state)
 {
@@ -388,7 +388,7 @@ static void test_windows(void **state)
 	guest_mm_destroy(mm);
 }
 
-/* ---- Errors ---------------------------------------------------------------------------------------- */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 enum operation {
 	PLUG,
@@ -535,7 +535,7 @@ static void test_bad_arguments(void **state)
 	expect_some(f);
 }
 
-/* ---- Split and merge ----------------------------------------------------------------------------- */
+/* ---- Split and merge ------------------------------------------------------------------------- */
 
 /* Each part of a region of eight pages goes, comes back, is protected, is moved away and back. */
 static void test_split_and_merge(void **state)
@@ -629,7 +629,7 @@ static void test_unplug_over_several_regions(void **state)
 	EXPECT_REGIONS(f, BASE + 32 * PAGE, 8 * PAGE, 3, );
 }
 
-/* ---- Accesses to nothing --------------------------------------------------------------------------- */
+/* ---- Accesses to nothing --------------------------------------------------------------------- */
 
 /* In GUEST_MM_STRAY_MS; far more only where the machine is busy with something else. */
 static void expect_forgotten(const struct fixture *f, gpa_t gpa)
@@ -695,7 +695,7 @@ static void test_plug_over_stray(void **state)
 		expect_fill(f, SECOND + round * 4 * PAGE, 4 * PAGE, BASE + round * 4 * PAGE);
 }
 
-/* ---- Protection ------------------------------------------------------------------------------------ */
+/* ---- Protection ------------------------------------------------------------------------------ */
 
 static void prepare_read_only(struct fixture *f)
 {
@@ -810,7 +810,7 @@ static void test_remap_keeps_protection(void **state)
 	pthread_join(held.thread, NULL);
 }
 
-/* ---- Remap ----------------------------------------------------------------------------------------- */
+/* ---- Remap ----------------------------------------------------------------------------------- */
 
 /* Populated and missing pages in turns, over and over, within a window and between two. */
 static void test_remap_keeps_every_byte(void **state)
@@ -853,7 +853,7 @@ static void test_remap_keeps_every_byte(void **state)
 	EXPECT_REGIONS(f, at, size, 3, );
 }
 
-/* ---- Pins ------------------------------------------------------------------------------------------ */
+/* ---- Pins ------------------------------------------------------------------------------------ */
 
 static void test_pin_errors(void **state)
 {
@@ -1036,7 +1036,7 @@ static void elsewhere(struct fixture *f, enum operation operation, gpa_t gpa, ui
 	assert_int_equal(worker.ret, 0);
 }
 
-/* A region that is held is not merged, and delays nobody: a change that changes nothing waits for none. */
+/* A region that is held is not merged, and delays nobody: a change of nothing waits for none. */
 static void test_merge_waits_for_nobody(void **state)
 {
 	struct fixture *f = *state;
@@ -1135,7 +1135,7 @@ static void test_read_and_write(void **state)
 	free(back);
 }
 
-/* ---- Population and accounting --------------------------------------------------------------------- */
+/* ---- Population and accounting --------------------------------------------------------------- */
 
 static bool kernel_has(int pagemap, const struct fixture *f, gpa_t gpa)
 {
@@ -1143,7 +1143,7 @@ static bool kernel_has(int pagemap, const struct fixture *f, gpa_t gpa)
 	off_t offset = (off_t)((uintptr_t)hva(f, gpa) / PAGE * sizeof(entry));
 
 	assert_int_equal(pread(pagemap, &entry, sizeof(entry), offset), sizeof(entry));
-	/* Present. Bit 62, swapped, is also set for the marks that write protection leaves behind. */
+	/* Present. Bit 62, swapped, is also set for the marks of write protection. */
 	return entry >> 63;
 }
 
@@ -1170,7 +1170,7 @@ static uint64_t count_kernel(const struct fixture *f, const struct listing *now,
 	return in_regions;
 }
 
-/* Our count of what is present, page by page and in all, is the kernel's; stray pages go in time. */
+/* Our count of what is present, by page and in all, is the kernel's; stray pages go in time. */
 static void expect_true_accounting(struct fixture *f)
 {
 	uint64_t in_regions, in_all;
@@ -1212,7 +1212,7 @@ static void test_accounting(void **state)
 	assert_int_equal(stats(f).windows, 4);
 }
 
-/* Populating: all of it, over several regions, read-only ones read-only; nobody waits afterwards. */
+/* Populating: all of it, over several regions, read-only ones too; nobody waits afterwards. */
 static void test_populate(void **state)
 {
 	struct fixture *f = *state;
@@ -1259,7 +1259,7 @@ static void test_unplug_gives_memory_back(void **state)
 	assert_int_equal(stats(f).populated_bytes, 0);
 }
 
-/* ---- Shared memory --------------------------------------------------------------------------------- */
+/* ---- Shared memory --------------------------------------------------------------------------- */
 
 static void test_memfd_is_shared(void **state)
 {
@@ -1292,7 +1292,7 @@ static void test_memfd_is_shared(void **state)
 	munmap((void *)(uintptr_t)other, 64 * PAGE);
 }
 
-/* ---- The end of the address space ------------------------------------------------------------------- */
+/* ---- The end of the address space ------------------------------------------------------------ */
 
 static void test_last_byte_of_the_address_space(void **state)
 {
@@ -1328,7 +1328,7 @@ static void test_last_byte_of_the_address_space(void **state)
 	EXPECT_REGIONS(f, );
 }
 
-/* ---- The fault entry --------------------------------------------------------------------------------- */
+/* ---- The fault entry ------------------------------------------------------------------------- */
 
 static void test_fault(void **state)
 {
@@ -1407,7 +1407,7 @@ static void test_fresh_counters(void **state)
 	assert_int_equal(s.faults + s.pins + s.plugs + s.failed_operations, 0);
 }
 
-/* ---- Failures ---------------------------------------------------------------------------------------- */
+/* ---- Failures -------------------------------------------------------------------------------- */
 
 /* What plug_some() made is split and protected further, so that operations have much to do. */
 #define MESS (40 * PAGE)

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Kernels and initrds as they come: good ones are placed and loaded where the protocols say, bad
  * ones give an error that names the file and the reason.
@@ -619,6 +619,37 @@ static struct guest_mm *create_mm(uint64_t bytes)
 	return mm;
 }
 
+/* Every range of RAM is in the map, or there is an error: none is kept from the kernel. */
+static void test_memory_map_is_whole(void **state)
+{
+	/* Below 640 KiB, from 1 MiB on, and two reserved ranges. */
+	const unsigned int room = MEMORY_MAP_ENTRIES - 4;
+	struct guest_mm *mm = create_mm(8 * MIB);
+	struct samara_error err = {0};
+	struct memory_map map;
+	gpa_t gpa = LAYOUT_HIGH_GPA;
+
+	(void)state;
+	for (unsigned int i = 0; i < room; i++, gpa += 2 * SAMARA_PAGE_BYTES)
+		assert_int_equal(guest_mm_plug(mm, gpa, SAMARA_PAGE_BYTES, GUEST_MM_RDWR, &err), 0);
+	assert_int_equal(memory_map_build(&map, mm, &err), 0);
+	assert_int_equal(map.count, MEMORY_MAP_ENTRIES);
+	assert_int_equal(map.entries[map.count - 1].gpa, gpa - 2 * SAMARA_PAGE_BYTES);
+	assert_int_equal(map.entries[map.count - 1].type, MEMORY_RAM);
+
+	assert_int_equal(guest_mm_plug(mm, gpa, SAMARA_PAGE_BYTES, GUEST_MM_RDWR, &err), 0);
+	assert_int_equal(memory_map_build(&map, mm, &err), -ENOSPC);
+	assert_non_null(strstr(err.text, "more than 126 separate ranges"));
+
+	/* A page between two of them makes one range of three. */
+	assert_int_equal(
+		guest_mm_plug(mm, gpa - SAMARA_PAGE_BYTES, SAMARA_PAGE_BYTES, GUEST_MM_RDWR, &err),
+		0);
+	assert_int_equal(memory_map_build(&map, mm, &err), 0);
+	assert_int_equal(map.count, MEMORY_MAP_ENTRIES);
+	guest_mm_destroy(mm);
+}
+
 static int load(struct guest_mm *mm, const void *bytes, size_t count, const char *cmdline,
 		struct boot_entry *entry, struct samara_error *err)
 {
@@ -796,6 +827,7 @@ int main(void)
 		cmocka_unit_test(test_initrd_refused),
 		cmocka_unit_test(test_initrd_place),
 		cmocka_unit_test(test_image_open),
+		cmocka_unit_test(test_memory_map_is_whole),
 		cmocka_unit_test(test_load_bzimage),
 		cmocka_unit_test(test_load_elf),
 		cmocka_unit_test(test_load_refused),

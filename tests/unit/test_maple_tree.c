@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,7 @@
  * random sequences against a sorted array of ranges.
  */
 
-/* ---- The model ---------------------------------------------------------------------------------- */
+/* ---- The model ------------------------------------------------------------------------------- */
 
 #define MODEL_RANGES 5000
 
@@ -144,7 +144,7 @@ static void *entry_of(unsigned long n)
 	return (void *)(0x10000 + n * 8);
 }
 
-/* ---- Empty, one entry, the ends --------------------------------------------------------------- */
+/* ---- Empty, one entry, the ends -------------------------------------------------------------- */
 
 static void test_empty(void **state)
 {
@@ -295,7 +295,7 @@ static void test_insert(void **state)
 	mtree_destroy(&mt);
 }
 
-/* ---- Full nodes, many nodes ------------------------------------------------------------------- */
+/* ---- Full nodes, many nodes ------------------------------------------------------------------ */
 
 /* @count ranges of ten indices, every twenty. */
 static void fill(struct maple_tree *mt, struct model *m, unsigned int count)
@@ -387,7 +387,7 @@ static void test_same_again(void **state)
 	mtree_destroy(&mt);
 }
 
-/* ---- Iteration ---------------------------------------------------------------------------------- */
+/* ---- Iteration ------------------------------------------------------------------------------- */
 
 static void test_find(void **state)
 {
@@ -552,7 +552,7 @@ static void test_snapshot(void **state)
 	mtree_destroy(&mt);
 }
 
-/* ---- Allocation ------------------------------------------------------------------------------- */
+/* ---- Allocation ------------------------------------------------------------------------------ */
 
 static long allocations_before_failure;
 
@@ -729,7 +729,7 @@ static void test_erase_without_memory(void **state)
 	mtree_destroy(&mt);
 }
 
-/* ---- Random sequences --------------------------------------------------------------------------- */
+/* ---- Random sequences ------------------------------------------------------------------------ */
 
 static uint64_t random_state;
 
@@ -936,7 +936,7 @@ static void test_model(void **state)
 	}
 }
 
-/* ---- The checker ---------------------------------------------------------------------------------- */
+/* ---- The checker ----------------------------------------------------------------------------- */
 
 /* maple_check() finds what is wrong, or the tests above prove nothing. */
 static void test_checker(void **state)

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +34,7 @@ static void sleep_ms(long ms)
 	nanosleep(&pause, NULL);
 }
 
-/* ---- One thread ------------------------------------------------------------------------------- */
+/* ---- One thread ------------------------------------------------------------------------------ */
 
 static void test_trylock(void **state)
 {
@@ -72,7 +72,7 @@ static void test_counters_wrap(void **state)
 	}
 }
 
-/* ---- A writer that waits turns new readers away, and comes before them --------------------------- */
+/* ---- A writer that waits turns new readers away, and comes before them ----------------------- */
 
 struct scene {
 	struct phase_lock lock;
@@ -165,7 +165,7 @@ static void test_reader_waits_for_one_writer_only(void **state)
 	assert_int_equal(scene.writer_in, 1);
 }
 
-/* ---- Many threads ------------------------------------------------------------------------------- */
+/* ---- Many threads ---------------------------------------------------------------------------- */
 
 #define READERS 6
 #define WRITERS 3

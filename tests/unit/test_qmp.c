@@ -29,7 +29,7 @@
 #include "vmm/qmp.h"
 #include "vmm/qmp_client.h"
 
-/* ---- The VM of straw ---------------------------------------------------------------------------- */
+/* ---- The VM of straw ------------------------------------------------------------------------- */
 
 #define GPA_WAITS   0xb10c000 /* an unplug there waits until straw.release is set */
 #define GPA_REFUSED 0xbad000  /* a plug there fails */
@@ -198,7 +198,7 @@ void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats)
 		.lock = "region", .plugs = 7, .last_nothing_gpa = UINT64_MAX};
 }
 
-/* ---- Set-up -------------------------------------------------------------------------------------- */
+/* ---- Set-up ---------------------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/samara-test-qmp-XXXXXX";
 static char path[sizeof(folder) + 8];
@@ -246,7 +246,7 @@ static int remove_folder(void **state)
 	return rmdir(folder);
 }
 
-/* ---- A client by hand ------------------------------------------------------------------------------ */
+/* ---- A client by hand ------------------------------------------------------------------------ */
 
 static int dial(void)
 {
@@ -386,7 +386,7 @@ static void wait_for(atomic_int *counter, int value)
 	assert_int_equal(*counter, value);
 }
 
-/* ---- The protocol ------------------------------------------------------------------------------------ */
+/* ---- The protocol ---------------------------------------------------------------------------- */
 
 static void greeting_names_version(void **state)
 {
@@ -698,7 +698,7 @@ static void quit_is_answered_before_the_end(void **state)
 	assert_int_equal(start(state), 0);
 }
 
-/* ---- Slow and hostile clients -------------------------------------------------------------------------- */
+/* ---- Slow and hostile clients ---------------------------------------------------------------- */
 
 static void a_waiting_command_holds_up_nobody_else(void **state)
 {
@@ -942,7 +942,7 @@ static void clients_are_limited(void **state)
 		close(fds[i]);
 }
 
-/* ---- The socket file -------------------------------------------------------------------------------- */
+/* ---- The socket file ------------------------------------------------------------------------- */
 
 static void socket_is_the_owners(void **state)
 {
@@ -1030,7 +1030,7 @@ static void anothers_file_is_left_alone(void **state)
 	assert_int_equal(start(state), 0);
 }
 
-/* ---- The client --------------------------------------------------------------------------------------- */
+/* ---- The client ------------------------------------------------------------------------------ */
 
 static int ctl(const char *verb, const char *a, const char *b, const char *c)
 {

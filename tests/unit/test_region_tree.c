@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -164,7 +164,7 @@ static void test_out_of_memory(void **state)
 	assert_ptr_equal(object, &objects[2]);
 }
 
-/* ---- Who waits for whom ------------------------------------------------------------------------- */
+/* ---- Who waits for whom ---------------------------------------------------------------------- */
 
 struct remover {
 	struct region_tree *tree;
@@ -428,7 +428,7 @@ static void test_thread_without_state(void **state)
 		pthread_join(keepers[i], NULL);
 }
 
-/* ---- Threads that come and go -------------------------------------------------------------------- */
+/* ---- Threads that come and go ---------------------------------------------------------------- */
 
 struct coming {
 	struct region_tree *tree;
@@ -505,7 +505,7 @@ static void test_threads_come_and_go(void **state)
 	assert_true(later <= states + 16);
 }
 
-/* Writers of both kinds and readers that hold several regions at once: nothing is torn, nothing hangs. */
+/* Writers of both kinds, and readers that hold several regions: nothing is torn, nothing hangs. */
 struct brawl {
 	struct region_tree *tree;
 	uint32_t stop, broken, reads, next; /* atomic */
@@ -579,7 +579,7 @@ static void test_brawl(void **state)
 	assert_true(brawl.reads > 0);
 }
 
-/* ---- Many trees ----------------------------------------------------------------------------------- */
+/* ---- Many trees ------------------------------------------------------------------------------ */
 
 static void test_trees_max(void **state)
 {

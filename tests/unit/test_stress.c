@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
-/* ---- Histograms -------------------------------------------------------------------------------- */
+/* ---- Histograms ------------------------------------------------------------------------------ */
 
 static void test_buckets_hold_their_values(void **state)
 {
@@ -80,7 +80,7 @@ static void test_guest_buckets_merge(void **state)
 	test_free(hist);
 }
 
-/* ---- Patterns and counters --------------------------------------------------------------------- */
+/* ---- Patterns and counters ------------------------------------------------------------------- */
 
 static void test_patterns_differ(void **state)
 {
@@ -113,7 +113,7 @@ static void test_counters_have_words_of_their_own(void **state)
 	assert_true(stress_protect_word(STRESS_MAX_CPUS - 1) + 8 <= STRESS_PAGE_BYTES);
 }
 
-/* ---- Layout ------------------------------------------------------------------------------------ */
+/* ---- Layout ---------------------------------------------------------------------------------- */
 
 struct span {
 	gpa_t gpa;
@@ -247,7 +247,7 @@ static void test_tables_map_both_windows(void **state)
 	test_free(tables);
 }
 
-/* ---- Results ----------------------------------------------------------------------------------- */
+/* ---- Results --------------------------------------------------------------------------------- */
 
 static void test_verdict(void **state)
 {

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -42,7 +42,7 @@ static void unmake(struct fixture *f)
 	uffd_close(&f->uffd);
 }
 
-/* Every range of pages, at every place: set, count, find, clear; with everything else set or not. */
+/* Every range of pages, at every place: set, count, find, clear; with all others set or not. */
 static void check_ranges(struct window *w, uint64_t pages)
 {
 	gpa_t base = w->gpa, end = base + pages * PAGE;

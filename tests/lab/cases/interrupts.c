@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Whether this machine's KVM delivers interrupts as it should: a tiny guest takes timer interrupts
  * and looks at the flags each one interrupted. QEMU's emulation of SVM can deliver an injected
@@ -117,7 +117,7 @@ int main(void)
 	memcpy(&ticks, memory + TICKS_GPA, sizeof(ticks));
 	memcpy(&wrong, memory + WRONG_GPA, sizeof(wrong));
 	printf("%u interrupts, %u of them delivered where interrupts were off\n", ticks, wrong);
-	if (run->exit_reason != KVM_EXIT_IO || run->io.port != EXIT_PORT || ticks != TICKS) {
+	if (run->exit_reason != KVM_EXIT_IO || run->io.port != EXIT_PORT || ticks < TICKS) {
 		printf("it ended early: exit reason %u\n", run->exit_reason);
 		return 1;
 	}

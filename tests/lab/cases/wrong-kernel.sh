@@ -26,4 +26,4 @@ head -c 3000000 "$BZIMAGE" >cut-kernel
 refused --kernel cut-kernel
 head -c 100000 "$CASE/initrd" >cut-initrd
 refused --initrd cut-initrd
-refused --memory 8000000T
+refused --memory 512T

@@ -31,9 +31,7 @@ guest_script() {
 	rm -rf "$CASE/initrd.d"
 	mkdir -p "$CASE/initrd.d"
 	{
-		echo '#!/bin/sh'
-		echo 'export PATH=/bin'
-		echo 'mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs devtmpfs /dev'
+		cat /lab/guests/prelude.sh
 		cat
 	} >"$CASE/initrd.d/init"
 	chmod +x "$CASE/initrd.d/init"
