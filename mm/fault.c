@@ -19,7 +19,9 @@ static int resolve_protected(struct guest_mm *mm, struct mem_region *region, gpa
 	if (!(__atomic_load_n(&region->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE) &&
 	    !__atomic_load_n(&mm->letting_go, __ATOMIC_ACQUIRE))
 		return GUEST_MM_FAULT_HELD;
-	/* The protection was lifted since, or belonged to an operation or to a guest that is over. */
+	/*
+	 * The protection was lifted since, or belonged to an operation or to a guest that is over.
+	 */
 	ret = uffd_protect(&mm->uffd, window_hva(region->window, page), SAMARA_PAGE_BYTES, false);
 	return ret && ret != -ENOENT ? ret : GUEST_MM_FAULT_DONE;
 }
@@ -69,7 +71,9 @@ int guest_mm_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
 		return -ERANGE;
 	ret = try_fault(mm, gpa, flags);
 	if (ret == GUEST_MM_FAULT_BUSY && !(flags & GUEST_MM_FAULT_NOWAIT)) {
-		/* When the operation is over; the lock is fair, and with it held nothing is busy. */
+		/*
+		 * When the operation is over; the lock is fair, and with it held nothing is busy.
+		 */
 		lock_tree_read(mm->tree);
 		ret = try_fault(mm, gpa, flags);
 		unlock_tree_read(mm->tree);

@@ -173,7 +173,10 @@ static void *handler_main(void *arg)
 	struct uffd_msg message;
 	int epoll;
 
-	/* Handlers that cannot watch leave the work to the others; the first one was tried at start. */
+	/*
+	 * Handlers that cannot watch leave the work to the others; the first one was tried at
+	 * start.
+	 */
 	epoll = watch(service);
 	while (epoll >= 0) {
 		if (epoll_wait(epoll, &event, 1, -1) < 1)

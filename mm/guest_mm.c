@@ -196,8 +196,8 @@ int guest_mm_populate(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struc
 
 /*
  * The next region of a listing under RCU, and what of it is in the tree and was not shown yet:
- * [mas->index, mas->last]. While regions are split and merged, one that was shown may be followed by
- * a larger one that replaced it, and one that is being replaced covers less than its own bounds.
+ * [mas->index, mas->last]. While regions are split and merged, one that was shown may be followed
+ * by a larger one that replaced it, and one that is being replaced covers less than its own bounds.
  */
 static struct region *next_listed(struct ma_state *mas, uint64_t *from)
 {

@@ -20,25 +20,25 @@
  *
  * Ordering. There are three orderings, and each is needed:
  *
- *  1. A release store publishes the root (maple_write()), after all stores into new nodes. Without it a
- *     reader could follow the new root into nodes whose content is not there yet.
+ *  1. A release store publishes the root (maple_write()), after all stores into new nodes. Without
+ *     it a reader could follow the new root into nodes whose content is not there yet.
  *  2. An acquire load begins each walk. It pairs with 1; an address dependency would do on all
  *     machines we know, but the language does not define one. Loads of children need nothing: they
  *     were written before the root that leads to them was published.
  *  3. A grace period lies between the publication of a root that a node is not part of and the
- *     node's reuse (maple_slab_commit(), which comes after 1 in program order). A section that could
- *     have loaded an older root began before that grace period, so it has ended.
+ *     node's reuse (maple_slab_commit(), which comes after 1 in program order). A section that
+ *     could have loaded an older root began before that grace period, so it has ended.
  *
  * Nothing else is shared: a reader writes no memory but its own RCU state. The link of a replaced
  * node is written while readers may be in the node; they never read it.
  *
- * Writers exclude each other by the tree's lock, or by the caller's (MT_FLAGS_LOCK_EXTERN), and load
- * the root plainly. Without MT_FLAGS_USE_RCU readers hold that lock too, and nodes are reused at
- * once.
+ * Writers exclude each other by the tree's lock, or by the caller's (MT_FLAGS_LOCK_EXTERN), and
+ * load the root plainly. Without MT_FLAGS_USE_RCU readers hold that lock too, and nodes are reused
+ * at once.
  *
  * Progress. Readers are wait-free: a look-up is one step per level, whatever writers do. A writer
- * waits for other writers, and for the slab's lock, which the callback holds while it moves nodes to
- * the free list. No writer waits for a reader, save mtree_destroy().
+ * waits for other writers, and for the slab's lock, which the callback holds while it moves nodes
+ * to the free list. No writer waits for a reader, save mtree_destroy().
  *
  * Cost. A write makes as many nodes as the tree has levels, up to three times that when it splits,
  * and it touches every node that it takes out of the tree.
@@ -184,7 +184,7 @@ void *mt_find_after(struct maple_tree *mt, unsigned long *index, unsigned long m
 	return *index ? mt_find(mt, index, max) : NULL;
 }
 
-/* ---- States: reading -------------------------------------------------------------------------- */
+/* ---- States: reading ------------------------------------------------------------------------- */
 
 /* Have index, last and the entry of the slot that the path leads to. */
 static void *mas_at_slot(struct ma_state *mas, unsigned long first)
@@ -390,7 +390,7 @@ void *mas_find_rev(struct ma_state *mas, unsigned long min)
 	return mas_entry_down(mas, min);
 }
 
-/* ---- States: writing -------------------------------------------------------------------------- */
+/* ---- States: writing ------------------------------------------------------------------------- */
 
 static int mas_write(struct ma_state *mas, void *entry)
 {

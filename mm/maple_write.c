@@ -6,9 +6,9 @@
 
 /*
  * A write, from the leaves to the root. At each level the nodes from the "left" to the "right" path
- * are replaced by new ones, made from a row: what is kept of the leftmost node, the new content, and
- * what is kept of the rightmost one. Nothing that a reader can reach changes until the new root is
- * published.
+ * are replaced by new ones, made from a row: what is kept of the leftmost node, the new content,
+ * and what is kept of the rightmost one. Nothing that a reader can reach changes until the new root
+ * is published.
  *
  * Rules of the structure, kept here and checked by maple_check():
  *

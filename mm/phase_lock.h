@@ -15,7 +15,8 @@
  * Real-Time Systems", Real-Time Systems 46 (2010), the ticket form PF-T; waiting is by futex here.
  *
  * All fields are atomic. Upper 24 bits of @rin and @rout count readers that came and went; the low
- * bits of @rin tell of a writer (PRES) and its phase (PHID). @win and @wout are the writers' tickets.
+ * bits of @rin tell of a writer (PRES) and its phase (PHID). @win and @wout are the writers'
+ * tickets.
  */
 struct phase_lock {
 	uint32_t rin, rout, win, wout;

@@ -76,7 +76,10 @@ int guest_mm_pin(struct guest_mm *mm, gpa_t gpa, uint64_t length_bytes, bool wri
 		return -EINVAL;
 	ret = pin_all(mm, gpa, length_bytes, write, pin);
 	while (ret == -EBUSY) {
-		/* Who holds a region must not wait: the operation it would wait for may want that one. */
+		/*
+		 * Who holds a region must not wait: the operation it would wait for may want that
+		 * one.
+		 */
 		if (lock_thread_holds())
 			return -EAGAIN;
 		lock_tree_read(mm->tree);

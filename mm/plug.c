@@ -132,7 +132,9 @@ static int protect_regions(struct guest_mm *mm, const struct range *range, unsig
 	for_each_region_in(mm, range, region)
 	{
 		if (ret) {
-			/* As it was: what failed is a protection, so this lifts or changes nothing. */
+			/*
+			 * As it was: what failed is a protection, so this lifts or changes nothing.
+			 */
 			if (region->prot != prot)
 				apply_prot(mm, region, region->prot);
 			if (region == failed)

@@ -96,11 +96,17 @@ int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
 		size_bytes *= 2;
 		block_around(region, page, size_bytes, &start, &end);
 	}
-	/* The run of missing pages that @page is in: one system call, and none that is there already. */
+	/*
+	 * The run of missing pages that @page is in: one system call, and none that is there
+	 * already.
+	 */
 	for (at = page; at > start && !window_present(region->window, at - SAMARA_PAGE_BYTES);)
 		at -= SAMARA_PAGE_BYTES;
 	if (window_present(region->window, page)) {
-		/* Another thread was faster, or the bit is older than the message. Trust the kernel. */
+		/*
+		 * Another thread was faster, or the bit is older than the message. Trust the
+		 * kernel.
+		 */
 		run = SAMARA_PAGE_BYTES;
 		at = page;
 	} else {

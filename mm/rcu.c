@@ -18,8 +18,8 @@ void samara_rcu_start(void)
  * The annotated wrapper for ThreadSanitizer; in every other build it is all in mm/rcu.h.
  *
  * Grace periods are numbered when they are asked for. An outermost read-side section remembers the
- * number of the next one, N: it began before periods N, N + 1, ... and after all earlier ones, so it
- * releases into cell N when it ends, and whatever follows period M acquires the cells up to M. A
+ * number of the next one, N: it began before periods N, N + 1, ... and after all earlier ones, so
+ * it releases into cell N when it ends, and whatever follows period M acquires the cells up to M. A
  * section that began only after period M was asked for gets no ordering towards what follows M,
  * although it may well have ended before: freeing what was never unpublished shows as a race.
  *
@@ -119,8 +119,8 @@ void samara_call_rcu(struct samara_rcu_head *head, void (*func)(struct samara_rc
 }
 
 /*
- * Not urcu_bp_barrier(), whose own bookkeeping TSan takes for a race. All callbacks are in the queue
- * of one thread, so that the last of them tells.
+ * Not urcu_bp_barrier(), whose own bookkeeping TSan takes for a race. All callbacks are in the
+ * queue of one thread, so that the last of them tells.
  */
 struct barrier {
 	struct samara_rcu_head rcu;

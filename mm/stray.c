@@ -126,7 +126,9 @@ uint64_t stray_expire(struct guest_mm *mm)
 			break;
 		}
 		if (drop_first(mm)) {
-			/* The host will not take it back now: try again, the guest is no worse off. */
+			/*
+			 * The host will not take it back now: try again, the guest is no worse off.
+			 */
 			left = GUEST_MM_STRAY_MS * UINT64_C(1000000);
 			break;
 		}

@@ -64,8 +64,8 @@ int uffd_protect(const struct uffd *uffd, void *address, uint64_t length, bool p
 
 /*
  * Lift write protection for sure. A holder that has pinned a writable region may write to it
- * without a fault, so none may stay protected. Lifting takes no memory, and the range is registered:
- * it does not fail but for a moment.
+ * without a fault, so none may stay protected. Lifting takes no memory, and the range is
+ * registered: it does not fail but for a moment.
  */
 void uffd_unprotect(const struct uffd *uffd, void *address, uint64_t length);
 

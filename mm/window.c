@@ -60,7 +60,9 @@ static int map_backing(struct window *window)
 	if (mmap(window->hva, window->size_bytes, PROT_READ | PROT_WRITE, flags, window->fd, 0) ==
 	    MAP_FAILED)
 		return -errno;
-	/* A fork would share pages copy-on-write: UFFDIO_MOVE then refuses, and a DMA goes astray. */
+	/*
+	 * A fork would share pages copy-on-write: UFFDIO_MOVE then refuses, and a DMA goes astray.
+	 */
 	if (madvise(window->hva, window->size_bytes, MADV_DONTFORK))
 		return -errno;
 	/* Guest memory is not for core dumps; a kernel that cannot leave it out does no harm. */

@@ -49,7 +49,8 @@ struct guest_mm_config {
  *
  * Context: May sleep, starts threads.
  * Return: 0, -EINVAL (@config), -ENOMEM, -EPERM or -EACCES (no permission for a userfaultfd that
- * catches faults of the kernel), -ENOSYS (no userfaultfd), -EOPNOTSUPP (one without what is needed).
+ * catches faults of the kernel), -ENOSYS (no userfaultfd), -EOPNOTSUPP (one without what is
+ * needed).
  */
 int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
 		    struct samara_error *err);
@@ -147,8 +148,8 @@ int guest_mm_remap(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, gpa_t ne
  * @prot: GUEST_MM_RDWR or GUEST_MM_READ
  *
  * A vCPU that writes where only GUEST_MM_READ is allowed is held, as if the access took long, until
- * the range is made writable or unplugged; guest_mm_let_go() ends that for all. When the call returns
- * with GUEST_MM_READ, the contents no longer change.
+ * the range is made writable or unplugged; guest_mm_let_go() ends that for all. When the call
+ * returns with GUEST_MM_READ, the contents no longer change.
  */
 int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned int prot,
 		     struct samara_error *err);
@@ -223,7 +224,7 @@ int guest_mm_write(struct guest_mm *mm, gpa_t gpa, const void *from, uint64_t le
 
 enum guest_mm_fault_result {
 	GUEST_MM_FAULT_DONE,    /* the page is present, the access can go on */
-	GUEST_MM_FAULT_NOTHING, /* nothing is plugged there; a page that forgets was put behind it */
+	GUEST_MM_FAULT_NOTHING, /* nothing is plugged there; a page that forgets is there now */
 	GUEST_MM_FAULT_HELD,    /* a write where only reading is allowed: the access waits */
 	GUEST_MM_FAULT_BUSY,    /* NOWAIT, and an operation may be changing the address */
 };

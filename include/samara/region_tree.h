@@ -30,7 +30,8 @@ struct region_guard {
  * region_tree_create() - make an empty tree
  * @out: the new tree
  *
- * Return: 0, -ENOMEM (also when the process has 64 trees already: each has counters in every thread).
+ * Return: 0, -ENOMEM (also when the process has 64 trees already: each has counters in every
+ * thread).
  */
 int region_tree_create(struct region_tree **out);
 
