@@ -189,11 +189,10 @@ static void workers_free(struct workers *workers)
 
 /* ---- The run --------------------------------------------------------------------------------- */
 
-static bool sample_tsc(const struct stress *s, struct tsc_sample *sample)
+static void sample_tsc(const struct stress *s, struct tsc_sample *sample)
 {
 	sample->tsc = __atomic_load_n(&s->control->vcpu[0].tsc, __ATOMIC_RELAXED);
 	sample->ns = stress_now_ns();
-	return sample->tsc;
 }
 
 static void report_progress(struct stress *s, double seconds)
@@ -213,22 +212,28 @@ static void report_progress(struct stress *s, double seconds)
 	s->watcher->progress(&progress, s->watcher->arg);
 }
 
+/* How much longer it may run until the guest's clock is known: a busy host may not let it work. */
+#define CLOCK_PATIENCE_NS (10 * STRESS_NS_PER_S)
+
 /* Let it run its time. */
 static void watch(struct stress *s, const volatile int *interrupt, struct stress_result *result)
 {
 	uint64_t start = stress_now_ns(), elapsed = 0;
 	uint64_t wanted = s->options.seconds * STRESS_NS_PER_S;
-	struct tsc_sample first = {0}, last;
+	struct tsc_sample first = {0}, last = {0};
 
-	while (elapsed < wanted && !*interrupt && !guest_failed(s)) {
-		stress_sleep_ns(wanted - elapsed < TICK_NS ? wanted - elapsed : TICK_NS);
+	while (!*interrupt && !guest_failed(s) &&
+	       (elapsed < wanted ||
+		(last.tsc <= first.tsc && elapsed < wanted + CLOCK_PATIENCE_NS))) {
+		uint64_t left = elapsed < wanted ? wanted - elapsed : TICK_NS;
+
+		stress_sleep_ns(left < TICK_NS ? left : TICK_NS);
 		elapsed = stress_now_ns() - start;
-		if (!first.tsc)
-			sample_tsc(s, &first);
+		sample_tsc(s, first.tsc ? &last : &first);
 		stress_tell_guest_errors(s);
 		report_progress(s, (double)elapsed / STRESS_NS_PER_S);
 	}
-	if (first.tsc && sample_tsc(s, &last) && last.ns > first.ns && last.tsc > first.tsc)
+	if (last.tsc > first.tsc && last.ns > first.ns)
 		result->tsc_hz = (double)(last.tsc - first.tsc) * STRESS_NS_PER_S /
 				 (double)(last.ns - first.ns);
 	result->seconds = (double)elapsed / STRESS_NS_PER_S;

@@ -7,7 +7,13 @@
 cd "$(dirname "$0")/../.." || exit 1
 samara=${SAMARA:-build/region/samara}
 scratch=$(mktemp -d) || exit 1
-trap 'rm -rf "$scratch"' EXIT
+# What is killed part-way leaves no guest behind.
+cleanup() {
+	pkill -KILL -P $$ 2>/dev/null
+	rm -rf "$scratch"
+}
+trap cleanup EXIT
+trap 'exit 143' TERM INT
 number=0 failed=0
 
 # report STATUS NAME [SKIP-REASON]
