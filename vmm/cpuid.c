@@ -5,6 +5,7 @@
  */
 #include "vmm/cpuid.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -107,6 +108,12 @@ static void set_entry(struct kvm_cpuid_entry2 *entry, const struct cpuid_topolog
 			entry->ecx |= 1u << 1; /* CmpLegacy: the logical processors are cores */
 		else
 			entry->ecx &= ~(1u << 1);
+		break;
+	case 0x80000002:
+	case 0x80000003:
+	case 0x80000004:
+		/* The processor's name: KVM has the leaves, and nothing in them. */
+		__get_cpuid(entry->function, &entry->eax, &entry->ebx, &entry->ecx, &entry->edx);
 		break;
 	case 0x80000008:
 		entry->ecx &= ~0xf0ffu;
