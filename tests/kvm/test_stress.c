@@ -34,7 +34,7 @@ static const volatile int no_interrupt;
 static void need_kvm(void)
 {
 	if (access("/dev/kvm", R_OK | W_OK)) {
-		print_message("# /dev/kvm: %s\n", strerror(errno));
+		print_message("# SKIP /dev/kvm: %s\n", strerror(errno));
 		skip();
 	}
 }

@@ -94,7 +94,7 @@ static void run_with(remap_fn *remap, struct stress_result *result, char first[N
 	struct samara_error err = {0};
 
 	if (access("/dev/kvm", R_OK | W_OK)) {
-		print_message("# /dev/kvm: %s\n", strerror(errno));
+		print_message("# SKIP /dev/kvm: %s\n", strerror(errno));
 		skip();
 	}
 	broken_remap = remap;

@@ -213,8 +213,10 @@ static void a_user_without_permission_is_told(void **state)
 	int status;
 
 	(void)state;
-	if (geteuid())
+	if (geteuid()) {
+		print_message("# SKIP only root can take /dev/kvm away\n");
 		skip();
+	}
 	report = examine(nobody, &status);
 	check_agreement(report, status);
 	if (!is_ok(report, "kvm-device")) {

@@ -29,7 +29,7 @@ static bool is_region_build(void)
 static void skip_in_single(void)
 {
 	if (!is_region_build()) {
-		print_message("LOCK=single: every reader waits for every writer\n");
+		print_message("# SKIP LOCK=single: every reader waits for every writer\n");
 		skip();
 	}
 }
