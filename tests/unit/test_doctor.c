@@ -214,7 +214,7 @@ static void a_user_without_permission_is_told(void **state)
 
 	(void)state;
 	if (geteuid()) {
-		print_message("# SKIP only root can take /dev/kvm away\n");
+		print_message("# SKIP only root can become another user\n");
 		skip();
 	}
 	report = examine(nobody, &status);
