@@ -2,8 +2,8 @@
 /*
  * The one place where a stage-2 fault is resolved, whoever reports it.
  *
- * A fault holds the region of its gpa, like any reader, while it puts pages there. It takes no tree
- * lock: what is marked belongs to an operation in progress, which has the fault tried again when it
+ * A fault holds the region of its gpa, like any reader, while it puts pages there. With NOWAIT it
+ * takes no tree lock: what is marked belongs to an operation in progress, which has the fault tried again when it
  * is done; what is not there is answered by a stray page.
  */
 #include <errno.h>
