@@ -3,99 +3,118 @@
 
 #include "mm/maple_internal.h"
 
-/* The rules at the head of maple_write.c, in the order in which a walk meets them. */
+/**
+ * struct check - a validation on its way
+ * @inner: the kind that inner nodes have
+ * @height: of the tree
+ * @gap: whether the slot before was an empty one
+ * @nodes, @entries: counted so far
+ */
+struct check {
+	unsigned int inner;
+	unsigned int height;
+	bool gap;
+	unsigned long nodes;
+	unsigned long entries;
+};
 
-static const char *check_node(uintptr_t encoded, unsigned long min, unsigned long max, bool root)
+/* The rules at the head of maple_write.c that concern one node. */
+static const char *check_node(const struct check *c, uintptr_t encoded, unsigned int depth,
+			      unsigned long min, unsigned long max)
 {
 	const struct maple_node *node = mt_node(encoded);
-	unsigned int end = mt_last_slot(encoded);
-	bool leaf = mt_is_leaf(encoded);
+	unsigned int kind = mt_is_leaf(encoded) ? MAPLE_ENCODED_LEAF : c->inner;
+	unsigned int slots = maple_slots_max(kind), end = mt_last_slot(encoded);
 	unsigned long first = min;
 
-	if ((encoded & MAPLE_ENCODED_TYPE) != MAPLE_TYPE_RANGE64)
-		return "a node is of no known type";
-	if (!root && end + 1 < MAPLE_SLOTS_MIN)
+	if ((encoded & (MAPLE_ENCODED_UNUSED | MAPLE_ENCODED_LEAF | MAPLE_ENCODED_ARANGE)) != kind)
+		return "a node is of the wrong kind";
+	if (node->link != MAPLE_LIVE)
+		return "a node that was given up can be reached";
+	if (mt_is_leaf(encoded) != (depth + 1 == c->height))
+		return "a leaf is not at the depth of the others";
+	if (end >= slots)
+		return "a node has too many slots";
+	if (depth > 0 && end + 1 < maple_slots_min(kind))
 		return "a node has too few slots";
-	if (root && !leaf && end == 0)
+	if (depth == 0 && !mt_is_leaf(encoded) && end == 0)
 		return "the root has a single child";
 	for (unsigned int i = 0; i < end; i++) {
 		if (node->pivot[i] < first || node->pivot[i] >= max)
 			return "a pivot is not between its neighbours";
 		first = node->pivot[i] + 1;
 	}
-	for (unsigned int i = end; i < MAPLE_SLOTS - 1; i++) {
+	for (unsigned int i = end; i < slots - 1; i++) {
 		if (node->pivot[i] != ULONG_MAX)
 			return "an unused pivot is not ULONG_MAX";
 	}
-	for (unsigned int i = end + 1; i < MAPLE_SLOTS; i++) {
-		if (node->slot[i])
+	for (unsigned int i = end + 1; i < slots; i++) {
+		if (mt_slots(encoded)[i])
 			return "an unused slot is not empty";
-	}
-	for (unsigned int i = 0; i <= end && !leaf; i++) {
-		if (!node->slot[i])
-			return "a child is missing";
-	}
-	for (unsigned int i = 0; i <= end && leaf; i++) {
-		if (mt_is_reserved(node->slot[i]))
-			return "an entry is a reserved one";
 	}
 	return NULL;
 }
 
-static const char *check_leaf(uintptr_t encoded, bool *gap, unsigned long *entries)
+static const char *check_leaf(struct check *c, uintptr_t encoded)
 {
 	for (unsigned int i = 0; i <= mt_last_slot(encoded); i++) {
-		bool empty = !mt_node(encoded)->slot[i];
+		const void *entry = mt_node(encoded)->slot[i];
 
-		if (empty && *gap)
+		if (!entry && c->gap)
 			return "two empty slots are neighbours";
-		*gap = empty;
-		*entries += !empty;
+		c->gap = !entry;
+		c->entries += entry != NULL;
+	}
+	return NULL;
+}
+
+static const char *check_tree(struct check *c, uintptr_t encoded, unsigned int depth,
+			      unsigned long min, unsigned long max)
+{
+	const char *why = check_node(c, encoded, depth, min, max);
+	unsigned long first = min;
+
+	if (why)
+		return why;
+	c->nodes++;
+	if (mt_is_leaf(encoded))
+		return check_leaf(c, encoded);
+	for (unsigned int i = 0; i <= mt_last_slot(encoded); i++) {
+		unsigned long last = i < mt_last_slot(encoded) ? mt_pivot(encoded, i) : max;
+		uintptr_t child = mt_child(encoded, i);
+
+		if (!child)
+			return "a child is missing";
+		why = check_tree(c, child, depth + 1, first, last);
+		if (why)
+			return why;
+		if (c->inner &&
+		    mt_node(encoded)->arange.gap[i] != maple_node_gap(child, first, last))
+			return "a gap is not the largest below";
+		first = last + 1;
 	}
 	return NULL;
 }
 
 const char *maple_check(struct maple_tree *mt)
 {
+	struct check c = {.inner = maple_inner_kind(mt)};
 	uintptr_t root = (uintptr_t)mt->ma_root;
-	unsigned long nodes = 0, entries = 0;
 	struct maple_stats stats;
-	struct maple_path path;
-	unsigned int height;
 	const char *why;
-	bool gap = false;
 
 	mt_stats(mt, &stats);
-	height = stats.height;
+	c.height = stats.height;
 	if (!root)
 		return stats.nodes ? "an empty tree has nodes" : NULL;
-	if (height > MAPLE_HEIGHT_MAX)
+	if (c.height > MAPLE_HEIGHT_MAX)
 		return "the tree is too high";
-
-	for (unsigned int depth = 0; depth < height; depth++) {
-		path.node[0] = root;
-		for (unsigned int i = 0; i <= depth; i++) {
-			path.slot[i] = 0;
-			if (i > 0)
-				path.node[i] = mt_child(path.node[i - 1], 0);
-		}
-		do {
-			uintptr_t encoded = path.node[depth];
-
-			if (mt_is_leaf(encoded) != (depth + 1 == height))
-				return "a leaf is not at the depth of the others";
-			why = check_node(encoded, maple_path_min(&path, depth),
-					 maple_path_max(&path, depth), depth == 0);
-			if (!why && mt_is_leaf(encoded))
-				why = check_leaf(encoded, &gap, &entries);
-			if (why)
-				return why;
-			nodes++;
-		} while (maple_path_next(&path, depth));
-	}
-	if (!entries)
+	why = check_tree(&c, root, 0, 0, ULONG_MAX);
+	if (why)
+		return why;
+	if (!c.entries)
 		return "a tree without an entry has nodes";
-	if (nodes != stats.nodes)
+	if (c.nodes != stats.nodes)
 		return "the number of nodes is not what was counted";
 	return NULL;
 }

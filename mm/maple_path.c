@@ -6,24 +6,6 @@
  * ancestor that does not use its first (last) slot knows the minimum (maximum).
  */
 
-void maple_path_walk(struct maple_path *path, uintptr_t root, unsigned long index)
-{
-	uintptr_t encoded = root;
-	unsigned int depth = 0;
-
-	for (;;) {
-		unsigned int slot = mt_find_slot(mt_node(encoded), index);
-
-		path->node[depth] = encoded;
-		path->slot[depth] = (uint8_t)slot;
-		if (mt_is_leaf(encoded))
-			break;
-		encoded = mt_child(encoded, slot);
-		depth++;
-	}
-	path->leaf_depth = depth;
-}
-
 bool maple_path_next(struct maple_path *path, unsigned int depth)
 {
 	unsigned int up = depth;
@@ -62,7 +44,7 @@ unsigned long maple_path_min(const struct maple_path *path, unsigned int depth)
 {
 	while (depth-- > 0) {
 		if (path->slot[depth] > 0)
-			return mt_node(path->node[depth])->pivot[path->slot[depth] - 1] + 1;
+			return mt_pivot(path->node[depth], path->slot[depth] - 1) + 1;
 	}
 	return 0;
 }
@@ -71,7 +53,29 @@ unsigned long maple_path_max(const struct maple_path *path, unsigned int depth)
 {
 	while (depth-- > 0) {
 		if (path->slot[depth] < mt_last_slot(path->node[depth]))
-			return mt_node(path->node[depth])->pivot[path->slot[depth]];
+			return mt_pivot(path->node[depth], path->slot[depth]);
 	}
 	return ULONG_MAX;
+}
+
+unsigned long maple_path_slot_min(const struct maple_path *path)
+{
+	unsigned int depth = path->leaf_depth;
+	unsigned int slot = path->slot[depth];
+
+	return slot > 0 ? mt_pivot(path->node[depth], slot - 1) + 1 : maple_path_min(path, depth);
+}
+
+unsigned long maple_path_slot_max(const struct maple_path *path)
+{
+	unsigned int depth = path->leaf_depth;
+	unsigned int slot = path->slot[depth];
+
+	return slot < mt_last_slot(path->node[depth]) ? mt_pivot(path->node[depth], slot)
+						      : maple_path_max(path, depth);
+}
+
+void *maple_path_entry(const struct maple_path *path)
+{
+	return mt_slot(path->node[path->leaf_depth], path->slot[path->leaf_depth]);
 }

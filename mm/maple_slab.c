@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "mm/maple_internal.h"
 
@@ -10,15 +11,19 @@
  * out first what came back last, as that is likely to be cached.
  *
  * A node is in one of these places: reachable (counted), in a pool, on the free list, not cut from
- * its chunk yet, or replaced and waiting. Replaced nodes wait in two lists: "waiting" has a grace
- * period running, "replaced" collects those that come meanwhile. There is one callback per tree at
- * most; when it runs, "waiting" is free, "replaced" becomes "waiting", and the callback is queued
- * again if there is something to wait for. So committing a write needs no memory, and any number of
- * writes share a grace period.
+ * its chunk yet, or retired. Retired nodes wait in two lists: "waiting" has a grace period running,
+ * "retired" collects those that come meanwhile. All lists are the writers', under their lock. The
+ * one thing that liburcu's thread does is to say that the grace period is over; the next writer who
+ * looks joins "waiting" to the free list, as a whole, and asks for the next grace period. So a
+ * write takes no lock but the tree's, needs no memory to free, and any number of writes share a
+ * grace period. What waits while nobody writes costs nothing: a slab gives memory back as a whole.
  */
 
+/* Small trees stay small; from the second step on a TLB entry covers a whole chunk. */
 #define CHUNK_FIRST_BYTES 4096u
 #define CHUNK_BYTES       65536u
+#define CHUNK_HUGE_BYTES  2097152u
+#define CHUNK_HUGE_FROM   (8 * CHUNK_BYTES)
 
 #if defined(__SANITIZE_ADDRESS__)
 #define MAPLE_ASAN 1
@@ -31,6 +36,7 @@
 #ifdef MAPLE_ASAN
 #include <sanitizer/asan_interface.h>
 #else
+#define MAPLE_ASAN                              0
 #define ASAN_POISON_MEMORY_REGION(addr, size)   ((void)(addr), (void)(size))
 #define ASAN_UNPOISON_MEMORY_REGION(addr, size) ((void)(addr), (void)(size))
 #endif
@@ -42,26 +48,28 @@ struct chunk {
 
 /**
  * struct maple_slab - the nodes of one tree
- * @lock: guards all the rest; taken inside the writers' lock, and by the callback alone
  * @chunks: all memory there is
  * @fresh: the next node that was never used, in the newest chunk
  * @fresh_count: how many of them there are
  * @free: nodes to be used again
- * @waiting: replaced nodes whose grace period is running
- * @replaced: replaced nodes that wait for the next one
- * @callback_queued: @rcu is liburcu's at the moment
+ * @waiting: retired nodes whose grace period is running
+ * @retired: retired nodes that wait for the next one
+ * @callback_pending: @rcu is liburcu's
+ * @grace_period_over: atomic; set by the callback, which touches nothing afterwards
  * @reachable: nodes in the tree
  * @held: nodes neither free nor fresh
+ *
+ * Lock: the writers' lock, but for @grace_period_over.
  */
 struct maple_slab {
-	pthread_mutex_t lock;
 	struct chunk *chunks;
 	struct maple_node *fresh;
 	unsigned long fresh_count;
-	struct maple_node *free;
+	struct maple_chain free;
 	struct maple_chain waiting;
-	struct maple_chain replaced;
-	bool callback_queued;
+	struct maple_chain retired;
+	bool callback_pending;
+	bool grace_period_over;
 	struct samara_rcu_head rcu;
 	unsigned long reachable;
 	unsigned long held;
@@ -78,78 +86,62 @@ static bool allocation_fails(void)
 
 static void *get_memory(size_t bytes)
 {
+	size_t align = bytes < CHUNK_HUGE_BYTES ? MAPLE_NODE_BYTES : CHUNK_HUGE_BYTES;
 	void *memory;
 
-	if (allocation_fails())
+	if (allocation_fails() || posix_memalign(&memory, align, bytes))
 		return NULL;
-	if (posix_memalign(&memory, MAPLE_NODE_BYTES, bytes))
-		return NULL;
+	/* Advice: without huge pages it works as well, only slower. */
+	if (bytes >= CHUNK_HUGE_BYTES)
+		(void)madvise(memory, bytes, MADV_HUGEPAGE);
 	return memory;
 }
 
-/* Nothing but the link of a free node may be touched. */
-static void node_close(struct maple_node *node)
+/* Nothing but the link of a free node may be touched: seen to in debug builds and torture. */
+static void close_nodes(struct maple_node *node)
 {
-	if (maple_poison_nodes)
-		memset(&node->pivot, 0x6b, sizeof(*node) - sizeof(node->link));
-	ASAN_POISON_MEMORY_REGION(&node->pivot, sizeof(*node) - sizeof(node->link));
+	if (!MAPLE_ASAN && !maple_poison_nodes)
+		return;
+	for (; node; node = node->link) {
+		if (maple_poison_nodes)
+			memset(&node->pivot, 0x6b, sizeof(*node) - sizeof(node->link));
+		ASAN_POISON_MEMORY_REGION(&node->pivot, sizeof(*node) - sizeof(node->link));
+	}
 }
 
-static void node_open(struct maple_node *node)
+/* Have a whole list of nodes free. */
+static void put_chain(struct maple_slab *slab, struct maple_chain *chain)
 {
-	ASAN_UNPOISON_MEMORY_REGION(node, sizeof(*node));
+	if (!chain->count)
+		return;
+	close_nodes(chain->head);
+	chain->tail->link = slab->free.head;
+	if (!slab->free.head)
+		slab->free.tail = chain->tail;
+	slab->free.head = chain->head;
+	slab->free.count += chain->count;
+	slab->held -= chain->count;
+	*chain = (struct maple_chain){0};
 }
 
 static int add_chunk(struct maple_slab *slab)
 {
-	size_t bytes = slab->chunks ? CHUNK_BYTES : CHUNK_FIRST_BYTES;
-	struct chunk *chunk = get_memory(bytes);
+	size_t bytes = CHUNK_FIRST_BYTES;
+	struct chunk *chunk;
 
+	if (slab->chunk_bytes)
+		bytes = slab->chunk_bytes < CHUNK_HUGE_FROM ? CHUNK_BYTES : CHUNK_HUGE_BYTES;
+	chunk = get_memory(bytes);
 	if (!chunk)
 		return -ENOMEM;
+	for (; slab->fresh_count; slab->fresh_count--)
+		maple_chain_add(&slab->free, slab->fresh++);
 	chunk->next = slab->chunks;
 	slab->chunks = chunk;
 	slab->chunk_bytes += bytes;
 	slab->fresh = (struct maple_node *)((char *)chunk + MAPLE_NODE_BYTES);
 	slab->fresh_count = bytes / MAPLE_NODE_BYTES - 1;
 	return 0;
-}
-
-static struct maple_node *node_get(struct maple_slab *slab)
-{
-	struct maple_node *node = slab->free;
-
-	if (allocation_fails())
-		return NULL;
-	if (node) {
-		slab->free = node->link;
-		node_open(node);
-	} else {
-		if (!slab->fresh_count && add_chunk(slab))
-			return NULL;
-		node = slab->fresh++;
-		slab->fresh_count--;
-	}
-	slab->held++;
-	return node;
-}
-
-static void node_put(struct maple_slab *slab, struct maple_node *node)
-{
-	node_close(node);
-	node->link = slab->free;
-	slab->free = node;
-	slab->held--;
-}
-
-static void put_all(struct maple_slab *slab, struct maple_node *node)
-{
-	while (node) {
-		struct maple_node *next = node->link;
-
-		node_put(slab, node);
-		node = next;
-	}
 }
 
 static int make_slab(struct maple_tree *mt)
@@ -159,77 +151,90 @@ static int make_slab(struct maple_tree *mt)
 	if (!slab)
 		return -ENOMEM;
 	memset(slab, 0, sizeof(*slab));
-	pthread_mutex_init(&slab->lock, NULL);
-	if (mt->ma_flags & MT_FLAGS_USE_RCU)
-		samara_rcu_start();
+	samara_rcu_start();
 	mt->ma_slab = slab;
 	return 0;
 }
 
-int maple_pool_fill(struct maple_tree *mt, struct maple_pool *pool, unsigned int count)
+/* Whether that many nodes can be taken, with those whose grace period is over by now. */
+static bool at_hand(struct maple_slab *slab, unsigned long count)
 {
-	unsigned int before = pool->count;
-	struct maple_slab *slab;
-	int ret = 0;
-
-	if (before >= count)
-		return 0;
-	if (!mt->ma_slab && make_slab(mt))
-		return -ENOMEM;
-	slab = mt->ma_slab;
-	pthread_mutex_lock(&slab->lock);
-	while (pool->count < count) {
-		struct maple_node *node = node_get(slab);
-
-		if (!node) {
-			ret = -ENOMEM;
-			break;
-		}
-		node->link = pool->head;
-		pool->head = node;
-		pool->count++;
-	}
-	while (ret && pool->count > before)
-		node_put(slab, maple_pool_take(pool));
-	pthread_mutex_unlock(&slab->lock);
-	return ret;
+	return slab->free.count + slab->fresh_count >= count;
 }
 
-struct maple_node *maple_pool_take(struct maple_pool *pool)
+static void reclaim(struct maple_slab *slab)
 {
-	struct maple_node *node = pool->head;
+	/* Acquire: pairs with the callback; readers that were in the nodes are through. */
+	if (!slab->callback_pending || !__atomic_load_n(&slab->grace_period_over, __ATOMIC_ACQUIRE))
+		return;
+	slab->callback_pending = false;
+	put_chain(slab, &slab->waiting);
+}
 
-	pool->head = node->link;
-	pool->count--;
+int maple_reserve(struct maple_tree *mt, const struct maple_pool *pool, unsigned long count,
+		  gfp_t gfp)
+{
+	struct maple_slab *slab;
+
+	if (pool) {
+		if (pool->count >= count)
+			return 0;
+		count -= pool->count;
+	}
+	if (allocation_fails())
+		return -ENOMEM;
+	if (!mt->ma_slab && (!(gfp & GFP_KERNEL) || make_slab(mt)))
+		return -ENOMEM;
+	slab = mt->ma_slab;
+	while (__builtin_expect(!at_hand(slab, count), 0)) {
+		reclaim(slab);
+		if (at_hand(slab, count))
+			break;
+		if (!(gfp & GFP_KERNEL) || add_chunk(slab))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Have the four lines of a node that is soon to be written in the cache. */
+static void prefetch_for_write(const struct maple_node *node)
+{
+	for (unsigned int i = 0; i < MAPLE_NODE_BYTES; i += 64)
+		__builtin_prefetch((const char *)node + i, 1);
+}
+
+struct maple_node *maple_node_take(struct maple_tree *mt, struct maple_pool *pool)
+{
+	struct maple_slab *slab = mt->ma_slab;
+	struct maple_node *node;
+
+	if (pool && pool->head) {
+		node = pool->head;
+		pool->head = node->link;
+		pool->count--;
+	} else if (slab->free.head) {
+		node = slab->free.head;
+		slab->free.head = node->link;
+		slab->free.count--;
+		slab->held++;
+		prefetch_for_write(node->link);
+	} else {
+		node = slab->fresh++;
+		slab->fresh_count--;
+		slab->held++;
+	}
+	ASAN_UNPOISON_MEMORY_REGION(node, sizeof(*node));
+	node->link = MAPLE_LIVE;
+	slab->reachable++;
 	return node;
 }
 
-static void pool_put(struct maple_slab *slab, struct maple_pool *pool)
-{
-	put_all(slab, pool->head);
-	*pool = (struct maple_pool){0};
-}
-
-void maple_pool_drain(struct maple_tree *mt, struct maple_pool *pool)
+void maple_node_retire(struct maple_tree *mt, struct maple_node *node)
 {
 	struct maple_slab *slab = mt->ma_slab;
 
-	if (!pool->count)
-		return;
-	pthread_mutex_lock(&slab->lock);
-	pool_put(slab, pool);
-	pthread_mutex_unlock(&slab->lock);
-}
-
-static void grace_period_over(struct samara_rcu_head *rcu);
-
-static void wait_for_readers(struct maple_slab *slab)
-{
-	slab->waiting = slab->replaced;
-	slab->replaced = (struct maple_chain){0};
-	slab->callback_queued = slab->waiting.count > 0;
-	if (slab->callback_queued)
-		samara_call_rcu(&slab->rcu, grace_period_over);
+	maple_chain_add(&slab->retired, node);
+	slab->reachable--;
 }
 
 static void grace_period_over(struct samara_rcu_head *rcu)
@@ -237,72 +242,86 @@ static void grace_period_over(struct samara_rcu_head *rcu)
 	struct maple_slab *slab =
 		(struct maple_slab *)((char *)rcu - offsetof(struct maple_slab, rcu));
 
-	pthread_mutex_lock(&slab->lock);
-	put_all(slab, slab->waiting.head);
-	wait_for_readers(slab);
-	pthread_mutex_unlock(&slab->lock);
+	__atomic_store_n(&slab->grace_period_over, true, __ATOMIC_RELEASE);
 }
 
-void maple_slab_commit(struct maple_tree *mt, struct maple_pool *pool, struct maple_chain *replaced,
-		       unsigned long added)
+void maple_slab_commit(struct maple_tree *mt)
 {
 	struct maple_slab *slab = mt->ma_slab;
 
-	if (!slab)
+	if (!slab->retired.count)
 		return;
-	pthread_mutex_lock(&slab->lock);
-	slab->reachable += added;
-	slab->reachable -= replaced->count;
-	pool_put(slab, pool);
 	if (!(mt->ma_flags & MT_FLAGS_USE_RCU)) {
-		put_all(slab, replaced->head);
-	} else if (replaced->count) {
-		replaced->tail->link = slab->replaced.head;
-		slab->replaced.head = replaced->head;
-		slab->replaced.count += replaced->count;
-		if (!slab->callback_queued)
-			wait_for_readers(slab);
+		put_chain(slab, &slab->retired);
+		return;
 	}
-	pthread_mutex_unlock(&slab->lock);
+	reclaim(slab);
+	if (slab->callback_pending)
+		return;
+	slab->waiting = slab->retired;
+	slab->retired = (struct maple_chain){0};
+	slab->callback_pending = true;
+	slab->grace_period_over = false;
+	samara_call_rcu(&slab->rcu, grace_period_over);
+}
+
+int maple_pool_fill(struct maple_tree *mt, struct maple_pool *pool, unsigned long count, gfp_t gfp)
+{
+	int ret = maple_reserve(mt, pool, count, gfp);
+
+	while (!ret && pool->count < count) {
+		struct maple_node *node = maple_node_take(mt, NULL);
+
+		mt->ma_slab->reachable--;
+		node->link = pool->head;
+		pool->head = node;
+		pool->count++;
+	}
+	return ret;
+}
+
+void maple_pool_drain(struct maple_tree *mt, struct maple_pool *pool)
+{
+	struct maple_chain chain = {0};
+
+	while (pool->head) {
+		struct maple_node *node = pool->head;
+
+		pool->head = node->link;
+		maple_chain_add(&chain, node);
+	}
+	pool->count = 0;
+	if (chain.count)
+		put_chain(mt->ma_slab, &chain);
 }
 
 void maple_slab_destroy(struct maple_tree *mt)
 {
 	struct maple_slab *slab = mt->ma_slab;
 	struct chunk *chunk, *next;
-	bool queued;
 
 	if (!slab)
 		return;
-	/* The callback that the barrier waits for may queue itself once more. */
-	for (;;) {
-		pthread_mutex_lock(&slab->lock);
-		queued = slab->callback_queued;
-		pthread_mutex_unlock(&slab->lock);
-		if (!queued)
-			break;
+	if (slab->callback_pending)
 		samara_rcu_barrier();
-	}
 	for (chunk = slab->chunks; chunk; chunk = next) {
 		next = chunk->next;
+		ASAN_UNPOISON_MEMORY_REGION(chunk, MAPLE_NODE_BYTES);
 		free(chunk);
 	}
-	pthread_mutex_destroy(&slab->lock);
 	free(slab);
 	mt->ma_slab = NULL;
 }
 
 void mt_stats(struct maple_tree *mt, struct maple_stats *stats)
 {
-	struct maple_slab *slab = mt->ma_slab;
+	const struct maple_slab *slab = mt->ma_slab;
 
 	*stats = (struct maple_stats){.height = mt_height(mt)};
 	if (!slab)
 		return;
-	pthread_mutex_lock(&slab->lock);
 	stats->nodes = slab->reachable;
 	stats->held_nodes = slab->held;
 	stats->held_bytes = slab->chunk_bytes + sizeof(*slab);
-	pthread_mutex_unlock(&slab->lock);
 	stats->bytes = stats->nodes * MAPLE_NODE_BYTES;
 }

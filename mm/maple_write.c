@@ -5,342 +5,331 @@
 #include "mm/maple_internal.h"
 
 /*
- * A write, from the leaves to the root. At each level the nodes from the "left" to the "right" path
- * are replaced by new ones, made from a row: what is kept of the leftmost node, the new content,
- * and what is kept of the rightmost one. Nothing that a reader can reach changes until the new root
- * is published.
+ * A write to one leaf, which is nearly all of them; what takes more is rebuilt (maple_rebuild.c).
  *
- * Rules of the structure, kept here and checked by maple_check():
+ *  - The range is that of one slot: the slot is stored to, and nothing else changes.
+ *  - It fits into the leaf, and the leaf does not overflow or run short: a new leaf is made, and the
+ *    slot of its parent is stored to.
  *
- *  - all leaves are at the same depth; a node that is not the root has MAPLE_SLOTS_MIN slots or
+ * Rules of the structure, kept here and there, and checked by maple_check():
+ *
+ *  - all leaves are at the same depth; a node that is not the root has maple_slots_min() slots or
  *    more, and an inner root has two or more;
  *  - an empty range is one slot: no two empty slots are neighbours, not even across leaves;
+ *  - a gap of an inner node is the largest one below its slot;
  *  - the tree that holds nothing has no node.
  */
 
-/*
- * The longest row: 15 slots that are kept on each side, and 3 between (a leaf: what is stored and a
- * rest of the slot on either side; above: the nodes that the longest row becomes).
- */
-#define ROW_SLOTS (2 * (MAPLE_SLOTS - 1) + 3)
+void (*maple_delay_hook)(void);
 
-/**
- * struct row - the content of consecutive nodes of one level
- * @count: slots used
- * @last: last index of each slot
- * @slot: entries or encoded nodes
- */
-struct row {
-	unsigned int count;
-	unsigned long last[ROW_SLOTS];
-	void *slot[ROW_SLOTS];
-};
-
-static void row_add(struct row *row, void *slot, unsigned long last)
+unsigned long maple_node_gap(uintptr_t encoded, unsigned long min, unsigned long max)
 {
-	row->slot[row->count] = slot;
-	row->last[row->count++] = last;
-}
-
-/* Add slots @from to @to - 1 of a node whose maximum is @max. */
-static void row_add_slots(struct row *row, uintptr_t encoded, unsigned int from, unsigned int to,
-			  unsigned long max)
-{
-	const struct maple_node *node = mt_node(encoded);
 	unsigned int end = mt_last_slot(encoded);
+	unsigned long largest = 0;
 
-	for (unsigned int i = from; i < to; i++)
-		row_add(row, node->slot[i], i < end ? node->pivot[i] : max);
+	if (mt_is_arange(encoded)) {
+		const unsigned long *gap = mt_node(encoded)->arange.gap;
+
+		for (unsigned int i = 0; i <= end; i++)
+			largest = gap[i] > largest ? gap[i] : largest;
+		return largest;
+	}
+	for (unsigned int i = 0; i <= end; i++) {
+		unsigned long first = i > 0 ? mt_pivot(encoded, i - 1) + 1 : min;
+		unsigned long last = i < end ? mt_pivot(encoded, i) : max;
+
+		if (!mt_node(encoded)->slot[i] && last - first >= largest)
+			largest = last - first + 1;
+	}
+	return largest;
 }
 
-static void row_prepend_node(struct row *row, uintptr_t encoded, unsigned long max)
+/* The same parent with another child: for trees that show a walk one version. */
+static uintptr_t copy_parent(struct maple_write *w, uintptr_t parent, unsigned int slot,
+			     uintptr_t child)
 {
-	unsigned int more = mt_last_slot(encoded) + 1;
-	unsigned int count = row->count;
+	struct maple_node *node = maple_node_take(w->mt, w->pool);
+	uintptr_t copy = mt_encode(node, mt_last_slot(parent) + 1,
+				   (unsigned int)(parent & MAPLE_ENCODED_ARANGE));
 
-	memmove(&row->last[more], row->last, count * sizeof(row->last[0]));
-	memmove(&row->slot[more], row->slot, count * sizeof(row->slot[0]));
-	row->count = 0;
-	row_add_slots(row, encoded, 0, more, max);
-	row->count = more + count;
+	memcpy((char *)node + sizeof(node->link),
+	       (const char *)mt_node(parent) + sizeof(node->link),
+	       sizeof(*node) - sizeof(node->link));
+	mt_slots(copy)[slot] = (void *)child;
+	maple_node_retire(w->mt, mt_node(parent));
+	return copy;
 }
 
-/* Make a node of slots @from to @from + @count - 1. */
-static uintptr_t row_to_node(const struct row *row, unsigned int from, unsigned int count,
-			     bool leaf, struct maple_node *node)
+void maple_publish(struct maple_write *w, const struct maple_path *path, unsigned int depth,
+		   uintptr_t encoded)
 {
-	unsigned int i;
+	void **to = &w->mt->ma_root;
 
-	for (i = 0; i < count; i++)
-		node->slot[i] = row->slot[from + i];
-	for (; i < MAPLE_SLOTS; i++)
-		node->slot[i] = NULL;
-	for (i = 0; i + 1 < count; i++)
-		node->pivot[i] = row->last[from + i];
-	for (; i < MAPLE_SLOTS - 1; i++)
-		node->pivot[i] = ULONG_MAX;
-	return mt_encode(node, count, leaf);
+	if (w->mt->ma_flags & MT_FLAGS_SNAPSHOT) {
+		for (; depth > 0; depth--)
+			encoded = copy_parent(w, path->node[depth - 1], path->slot[depth - 1],
+					      encoded);
+	} else if (depth > 0) {
+		to = &mt_slots(path->node[depth - 1])[path->slot[depth - 1]];
+	}
+	maple_delay();
+	samara_rcu_assign_pointer(*to, (void *)encoded);
+	maple_delay();
+}
+
+void maple_gap_changed(struct maple_write *w, const struct maple_path *path, unsigned int depth,
+		       unsigned long gap)
+{
+	uintptr_t encoded = (uintptr_t)w->mt->ma_root;
+	uintptr_t nodes[MAPLE_HEIGHT_MAX];
+
+	/* The path may lead over nodes that a snapshot has replaced; its slots are right. */
+	for (unsigned int i = 0; i < depth; i++) {
+		nodes[i] = encoded;
+		encoded = mt_child(encoded, path->slot[i]);
+	}
+	while (depth-- > 0) {
+		unsigned long *gaps = mt_node(nodes[depth])->arange.gap;
+
+		if (gaps[path->slot[depth]] == gap)
+			return;
+		gaps[path->slot[depth]] = gap;
+		gap = maple_node_gap(nodes[depth], 0, 0);
+	}
 }
 
 /**
- * struct write - one write in progress
- * @first, @last: the range, with the empty ranges around it if it becomes empty
- * @left, @right: paths to the ends of what is replaced, at all levels not done yet
- * @pool: where nodes are taken from; holds enough
- * @replaced: nodes of the old tree to be freed
- * @added: nodes made
- *
- * Lock: the writers' lock.
+ * struct splice - what a write does to its leaf
+ * @leaf: encoded
+ * @min, @max: what the leaf covers
+ * @from, @to: first and last slot that the range touches
+ * @from_min, @to_max: first and last index of these
  */
-struct write {
-	unsigned long first;
-	unsigned long last;
-	struct maple_path left;
-	struct maple_path right;
-	struct maple_pool *pool;
-	struct maple_chain replaced;
-	unsigned long added;
+struct splice {
+	uintptr_t leaf;
+	unsigned long min;
+	unsigned long max;
+	unsigned int from;
+	unsigned int to;
+	unsigned long from_min;
+	unsigned long to_max;
 };
 
-static uintptr_t new_node(struct write *w, const struct row *row, unsigned int from,
-			  unsigned int count, bool leaf)
+static void *leaf_entry(const struct splice *s, unsigned int slot)
 {
-	w->added++;
-	return row_to_node(row, from, count, leaf, maple_pool_take(w->pool));
+	return mt_node(s->leaf)->slot[slot];
 }
 
-/* The nodes at that depth from the left to the right path are not part of the new tree. */
-static void replace_level(struct write *w, unsigned int depth)
+static unsigned long slot_min(const struct splice *s, unsigned int slot)
 {
-	struct maple_path path = w->left;
-
-	do {
-		maple_chain_add(&w->replaced, mt_node(path.node[depth]));
-	} while (path.node[depth] != w->right.node[depth] && maple_path_next(&path, depth));
+	return slot > 0 ? mt_pivot(s->leaf, slot - 1) + 1 : s->min;
 }
 
-/* The tree gets lower: no level above that depth is needed any more. */
-static void replace_above(struct write *w, unsigned int depth)
+static unsigned long slot_max(const struct splice *s, unsigned int slot)
 {
-	while (depth-- > 0)
-		replace_level(w, depth);
+	return slot < mt_last_slot(s->leaf) ? mt_pivot(s->leaf, slot) : s->max;
 }
 
-static bool is_leftmost(const struct maple_path *path, unsigned int depth)
+/* Find what the range touches in the leaf of its first index. False: it reaches beyond the leaf. */
+static bool locate(const struct maple_write *w, struct splice *s)
 {
-	while (depth-- > 0) {
-		if (path->slot[depth] > 0)
+	unsigned int depth = w->left.leaf_depth;
+	unsigned int end;
+
+	s->leaf = w->left.node[depth];
+	end = mt_last_slot(s->leaf);
+	s->from = w->left.slot[depth];
+	s->to = s->from;
+	/* Bounds of the leaf are looked for only where a slot at its end does not say. */
+	s->min = s->from > 0 ? 0 : maple_path_min(&w->left, depth);
+	s->max = ULONG_MAX;
+	while (s->to < end && mt_pivot(s->leaf, s->to) < w->last)
+		s->to++;
+	if (s->to == end)
+		s->max = maple_path_max(&w->left, depth);
+	s->from_min = slot_min(s, s->from);
+	s->to_max = slot_max(s, s->to);
+	return w->last <= s->to_max;
+}
+
+/* What becomes empty joins the empty slots that it touches. False: one is in another leaf. */
+static bool join_gaps(struct maple_write *w, struct splice *s)
+{
+	unsigned int end = mt_last_slot(s->leaf);
+
+	if (!leaf_entry(s, s->from)) {
+		w->first = s->from_min;
+	} else if (w->first == s->from_min) {
+		if (s->from == 0 && w->first > 0)
 			return false;
+		if (s->from > 0 && !leaf_entry(s, s->from - 1)) {
+			s->from--;
+			if (s->from == 0)
+				s->min = maple_path_min(&w->left, w->left.leaf_depth);
+			s->from_min = slot_min(s, s->from);
+			w->first = s->from_min;
+		}
+	}
+	if (!leaf_entry(s, s->to)) {
+		w->last = s->to_max;
+	} else if (w->last == s->to_max) {
+		if (s->to == end && w->last < ULONG_MAX)
+			return false;
+		if (s->to < end && !leaf_entry(s, s->to + 1)) {
+			s->to++;
+			if (s->to == end)
+				s->max = maple_path_max(&w->left, w->left.leaf_depth);
+			s->to_max = slot_max(s, s->to);
+			w->last = s->to_max;
+		}
 	}
 	return true;
 }
 
-static bool is_rightmost(const struct maple_path *path, unsigned int depth)
+/* How many slots the leaf would have. */
+static unsigned int slots_after(const struct maple_write *w, const struct splice *s)
 {
-	while (depth-- > 0) {
-		if (path->slot[depth] < mt_last_slot(path->node[depth]))
-			return false;
+	return mt_last_slot(s->leaf) + 1 - (s->to - s->from) + (w->first > s->from_min) +
+	       (w->last < s->to_max);
+}
+
+/* A leaf with the new content, not published: what is kept on both sides, and up to 3 between. */
+static uintptr_t new_leaf(struct maple_write *w, const struct splice *s, unsigned int count)
+{
+	const struct maple_node *old = mt_node(s->leaf);
+	struct maple_node *leaf = maple_node_take(w->mt, w->pool);
+	void *middle[3];
+	unsigned long middle_last[3];
+	unsigned int pieces = 0, after, i;
+
+	if (w->first > s->from_min) {
+		middle[pieces] = old->slot[s->from];
+		middle_last[pieces++] = w->first - 1;
 	}
+	middle[pieces] = w->entry;
+	middle_last[pieces++] = w->last;
+	if (w->last < s->to_max) {
+		middle[pieces] = old->slot[s->to];
+		middle_last[pieces++] = s->to_max;
+	}
+
+	for (i = 0; i < s->from; i++)
+		leaf->slot[i] = old->slot[i];
+	for (i = 0; i < pieces; i++)
+		leaf->slot[s->from + i] = middle[i];
+	after = s->from + pieces;
+	for (i = after; i < count; i++)
+		leaf->slot[i] = old->slot[s->to + 1 + i - after];
+	for (i = count; i < MAPLE_RANGE64_SLOTS; i++)
+		leaf->slot[i] = NULL;
+
+	/* The last slot has no pivot. */
+	for (i = 0; i < s->from; i++)
+		leaf->pivot[i] = old->pivot[i];
+	for (i = 0; i < pieces && s->from + i < count - 1; i++)
+		leaf->pivot[s->from + i] = middle_last[i];
+	for (i = after; i + 1 < count; i++)
+		leaf->pivot[i] = old->pivot[s->to + 1 + i - after];
+	for (i = count - 1; i < MAPLE_RANGE64_SLOTS - 1; i++)
+		leaf->pivot[i] = ULONG_MAX;
+	return mt_encode(leaf, count, MAPLE_ENCODED_LEAF);
+}
+
+/* The gap of a leaf that has changed goes up. */
+static void leaf_gap_changed(struct maple_write *w, uintptr_t leaf)
+{
+	unsigned int depth = w->left.leaf_depth;
+
+	if (mt_is_alloc(w->mt) && depth > 0)
+		maple_gap_changed(w, &w->left, depth,
+				  maple_node_gap(leaf, maple_path_min(&w->left, depth),
+						 maple_path_max(&w->left, depth)));
+}
+
+/* Return: whether it could be done in one leaf; the error is in @ret then. */
+static bool write_leaf(struct maple_write *w, struct splice *s, int *ret)
+{
+	unsigned int depth = w->left.leaf_depth;
+	bool snapshot = w->mt->ma_flags & MT_FLAGS_SNAPSHOT;
+	uintptr_t leaf;
+	unsigned int count;
+
+	if (!w->entry && !join_gaps(w, s))
+		return false;
+	count = slots_after(w, s);
+	*ret = 0;
+	if (w->first == s->from_min && w->last == s->to_max && s->from == s->to) {
+		if (leaf_entry(s, s->from) == w->entry)
+			return true;
+		if (!snapshot && count > 1) {
+			maple_delay();
+			samara_rcu_assign_pointer(mt_node(s->leaf)->slot[s->from], w->entry);
+			maple_delay();
+			leaf_gap_changed(w, s->leaf);
+			return true;
+		}
+	}
+	if (count > MAPLE_RANGE64_SLOTS || count < (depth ? maple_slots_min(0) : 2))
+		return false;
+	*ret = maple_reserve(w->mt, w->pool, snapshot ? depth + 1 : 1, w->gfp);
+	if (*ret)
+		return true;
+	leaf = new_leaf(w, s, count);
+	maple_publish(w, &w->left, depth, leaf);
+	leaf_gap_changed(w, leaf);
+	maple_node_retire(w->mt, mt_node(s->leaf));
+	maple_slab_commit(w->mt);
 	return true;
-}
-
-/* First and last index of the slot of a leaf that a path leads to. */
-static unsigned long slot_first(const struct maple_path *path)
-{
-	unsigned int depth = path->leaf_depth;
-	unsigned int slot = path->slot[depth];
-
-	return slot > 0 ? mt_node(path->node[depth])->pivot[slot - 1] + 1
-			: maple_path_min(path, depth);
-}
-
-static unsigned long slot_last(const struct maple_path *path)
-{
-	unsigned int depth = path->leaf_depth;
-	unsigned int slot = path->slot[depth];
-
-	return slot < mt_last_slot(path->node[depth]) ? mt_node(path->node[depth])->pivot[slot]
-						      : maple_path_max(path, depth);
-}
-
-static void *slot_entry(const struct maple_path *path)
-{
-	return mt_node(path->node[path->leaf_depth])->slot[path->slot[path->leaf_depth]];
-}
-
-/* What becomes empty joins the empty slots that it touches. */
-static void join_gaps(struct write *w, uintptr_t root)
-{
-	struct maple_path path;
-
-	if (!slot_entry(&w->left)) {
-		w->first = slot_first(&w->left);
-	} else if (w->first > 0 && w->first == slot_first(&w->left)) {
-		maple_path_walk(&path, root, w->first - 1);
-		if (!slot_entry(&path)) {
-			w->left = path;
-			w->first = slot_first(&path);
-		}
-	}
-	if (!slot_entry(&w->right)) {
-		w->last = slot_last(&w->right);
-	} else if (w->last < ULONG_MAX && w->last == slot_last(&w->right)) {
-		maple_path_walk(&path, root, w->last + 1);
-		if (!slot_entry(&path)) {
-			w->right = path;
-			w->last = slot_last(&path);
-		}
-	}
-}
-
-static void make_leaf_row(const struct write *w, struct row *row, void *entry)
-{
-	unsigned int depth = w->left.leaf_depth;
-	unsigned int left = w->left.slot[depth];
-	unsigned int right = w->right.slot[depth];
-
-	row->count = 0;
-	row_add_slots(row, w->left.node[depth], 0, left, 0);
-	if (w->first > slot_first(&w->left))
-		row_add(row, slot_entry(&w->left), w->first - 1);
-	row_add(row, entry, w->last);
-	if (w->last < slot_last(&w->right))
-		row_add(row, slot_entry(&w->right), slot_last(&w->right));
-	row_add_slots(row, w->right.node[depth], right + 1, mt_last_slot(w->right.node[depth]) + 1,
-		      maple_path_max(&w->right, depth));
-}
-
-/* Have enough slots for a node by taking in neighbours, if there are any. */
-static bool fill_row(struct write *w, struct row *row, unsigned int depth)
-{
-	bool leftmost = is_leftmost(&w->left, depth);
-	bool rightmost = is_rightmost(&w->right, depth);
-
-	while (row->count < MAPLE_SLOTS_MIN && !(leftmost && rightmost)) {
-		if (!leftmost) {
-			maple_path_prev(&w->left, depth);
-			row_prepend_node(row, w->left.node[depth], maple_path_max(&w->left, depth));
-			leftmost = is_leftmost(&w->left, depth);
-		} else {
-			maple_path_next(&w->right, depth);
-			row_add_slots(row, w->right.node[depth], 0,
-				      mt_last_slot(w->right.node[depth]) + 1,
-				      maple_path_max(&w->right, depth));
-			rightmost = is_rightmost(&w->right, depth);
-		}
-	}
-	return leftmost && rightmost;
-}
-
-/* Make nodes of a row, as few and as equal as can be; their row is the content one level up. */
-static void row_to_nodes(struct write *w, const struct row *row, bool leaf, struct row *nodes)
-{
-	unsigned int parts = (row->count + MAPLE_SLOTS - 1) / MAPLE_SLOTS;
-	unsigned int from = 0;
-
-	nodes->count = 0;
-	for (unsigned int i = 0; i < parts; i++) {
-		unsigned int count = (row->count - from) / (parts - i);
-
-		row_add(nodes, (void *)new_node(w, row, from, count, leaf),
-			row->last[from + count - 1]);
-		from += count;
-	}
-}
-
-/* The row one level up: @nodes between what stays of the parents on both sides. */
-static void make_parent_row(const struct write *w, struct row *row, const struct row *nodes,
-			    unsigned int depth)
-{
-	unsigned int left = w->left.slot[depth];
-	unsigned int right = w->right.slot[depth];
-	uintptr_t parent = w->right.node[depth];
-
-	row->count = 0;
-	row_add_slots(row, w->left.node[depth], 0, left, 0);
-	for (unsigned int i = 0; i < nodes->count; i++)
-		row_add(row, nodes->slot[i], nodes->last[i]);
-	row_add_slots(row, parent, right + 1, mt_last_slot(parent) + 1,
-		      maple_path_max(&w->right, depth));
-}
-
-/* Build the new tree around the row of the leaves. Return: its root, 0 for an empty tree. */
-static uintptr_t build(struct write *w, struct row *row)
-{
-	unsigned int depth = w->left.leaf_depth;
-	struct row nodes;
-	bool leaf = true;
-
-	for (;; depth--) {
-		bool whole = fill_row(w, row, depth);
-
-		replace_level(w, depth);
-		if (leaf && whole && row->count == 1 && !row->slot[0]) {
-			replace_above(w, depth);
-			return 0;
-		}
-		row_to_nodes(w, row, leaf, &nodes);
-		if (whole && nodes.count == 1) {
-			replace_above(w, depth);
-			return (uintptr_t)nodes.slot[0];
-		}
-		leaf = false;
-		if (depth == 0)
-			return new_node(w, &nodes, 0, nodes.count, false);
-		make_parent_row(w, row, &nodes, depth - 1);
-	}
 }
 
 /* The first store into an empty tree. */
-static uintptr_t build_first(struct write *w, struct row *row, void *entry)
+static int write_first(struct maple_write *w)
 {
-	row->count = 0;
+	struct maple_node *leaf;
+	unsigned int at = 0;
+
+	if (!w->entry)
+		return 0;
+	if (maple_reserve(w->mt, w->pool, 1, w->gfp))
+		return -ENOMEM;
+	leaf = maple_node_take(w->mt, w->pool);
+	memset(leaf->pivot, 0xff, sizeof(leaf->pivot));
+	memset(leaf->slot, 0, sizeof(leaf->slot));
 	if (w->first > 0)
-		row_add(row, NULL, w->first - 1);
-	row_add(row, entry, w->last);
+		leaf->pivot[at++] = w->first - 1;
+	leaf->slot[at] = w->entry;
 	if (w->last < ULONG_MAX)
-		row_add(row, NULL, ULONG_MAX);
-	return new_node(w, row, 0, row->count, true);
+		leaf->pivot[at++] = w->last;
+	maple_publish(w, &w->left, 0, mt_encode(leaf, at + 1, MAPLE_ENCODED_LEAF));
+	return 0;
 }
 
-int maple_write(struct maple_tree *mt, struct maple_pool *pool, unsigned long first,
-		unsigned long last, void *entry)
+int maple_write(struct maple_write *w)
 {
 	/* Plain: the writers' lock is held, nobody else changes it. */
-	uintptr_t root = (uintptr_t)mt->ma_root;
-	struct write w = {.first = first, .last = last, .pool = pool};
-	unsigned int height = 0;
-	struct row row;
-	int ret = 0;
+	uintptr_t root = (uintptr_t)w->mt->ma_root;
+	struct splice s;
+	bool in_leaf;
+	int ret;
 
-	if (first > last || mt_is_reserved(entry))
+	w->old = NULL;
+	if (w->first > w->last)
 		return -EINVAL;
+	if (!root)
+		return write_first(w);
+	maple_path_walk(&w->left, root, w->first);
+	w->old = maple_path_entry(&w->left);
+	in_leaf = locate(w, &s);
+	/* An empty range is a single slot, so one look tells. */
+	if (w->insert && (w->old || s.from != s.to || !in_leaf))
+		return -EEXIST;
+	if (in_leaf && write_leaf(w, &s, &ret))
+		return ret;
 
-	if (root) {
-		maple_path_walk(&w.left, root, first);
-		maple_path_walk(&w.right, root, last);
-		if (!entry)
-			join_gaps(&w, root);
-		/* Nothing would change: the same entry at the very same range. */
-		if (slot_entry(&w.left) == entry && slot_first(&w.left) == w.first &&
-		    slot_last(&w.left) == w.last)
-			goto out;
-		height = w.left.leaf_depth + 1;
-	} else if (!entry) {
-		goto out;
-	}
-
-	ret = maple_pool_fill(mt, pool, maple_nodes_needed(height));
+	ret = maple_reserve(w->mt, w->pool, maple_nodes_needed(w->left.leaf_depth + 1u), w->gfp);
 	if (ret)
 		return ret;
-	if (root) {
-		make_leaf_row(&w, &row, entry);
-		root = build(&w, &row);
-	} else {
-		root = build_first(&w, &row, entry);
-	}
-	samara_rcu_assign_pointer(mt->ma_root, (void *)root);
-out:
-	maple_slab_commit(mt, pool, &w.replaced, w.added);
-	return ret;
+	maple_rebuild(w);
+	maple_slab_commit(w->mt);
+	return 0;
 }

@@ -111,10 +111,10 @@ static int split_at(struct guest_mm *mm, gpa_t at)
 		goto fail;
 	mas_set_range(&low_mas, low->region.first, low->region.last);
 	mas_set_range(&high_mas, high->region.first, high->region.last);
-	ret = mas_preallocate(&low_mas, low);
+	ret = mas_preallocate(&low_mas, low, GFP_KERNEL);
 	if (ret)
 		goto fail;
-	ret = mas_preallocate(&high_mas, high);
+	ret = mas_preallocate(&high_mas, high, GFP_KERNEL);
 	if (ret)
 		goto fail;
 	region_start_write(&old->region);
@@ -161,7 +161,7 @@ static void merge_at(struct guest_mm *mm, gpa_t at)
 	if (!whole)
 		return;
 	mas_set_range(&mas, whole->region.first, whole->region.last);
-	if (mas_preallocate(&mas, whole)) {
+	if (mas_preallocate(&mas, whole, GFP_KERNEL)) {
 		free(whole);
 		return;
 	}

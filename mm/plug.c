@@ -40,7 +40,8 @@ int guest_mm_plug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned 
 	if (ret)
 		goto out;
 	region = region_make(mm, range.window, gpa, range_last(&range), prot);
-	if (!region || mas_preallocate(&store, region) || mas_preallocate(&undo, NULL)) {
+	if (!region || mas_preallocate(&store, region, GFP_KERNEL) ||
+	    mas_preallocate(&undo, NULL, GFP_KERNEL)) {
 		mas_destroy(&store);
 		free(region);
 		ret = range_error(err, &range, -ENOMEM, "out of memory");
@@ -80,7 +81,7 @@ int guest_mm_unplug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct 
 		goto out;
 	ret = range_isolate(mm, &range);
 	if (!ret)
-		ret = mas_preallocate(&erase, NULL);
+		ret = mas_preallocate(&erase, NULL, GFP_KERNEL);
 	if (ret) {
 		range_error(err, &range, ret, "%s", strerror(-ret));
 		goto merge;

@@ -47,7 +47,7 @@ int region_tree_create(struct region_tree **out)
 	tree->id = (unsigned int)id;
 	tree->seq = 1;
 	thread_state_sum(tree->id, &tree->counted_before);
-	mt_init_flags(&tree->map, MT_FLAGS_USE_RCU | MT_FLAGS_LOCK_EXTERN);
+	mt_init_flags(&tree->map, MT_FLAGS_USE_RCU | MT_FLAGS_SNAPSHOT | MT_FLAGS_LOCK_EXTERN);
 	*out = tree;
 	return 0;
 }
@@ -125,7 +125,7 @@ int region_tree_insert(struct region_tree *tree, uint64_t first, uint64_t last, 
 		return -ENOMEM;
 	region_init(region, tree, first, last, object);
 	lock_tree_write(tree);
-	ret = mtree_insert_range(&tree->map, first, last, region);
+	ret = mtree_insert_range(&tree->map, first, last, region, GFP_KERNEL);
 	unlock_tree_write(tree);
 	if (ret)
 		free(region);
@@ -143,7 +143,7 @@ int region_tree_remove(struct region_tree *tree, uint64_t first, void **object)
 	if (!region || region->first != first)
 		goto out;
 	mas_set_range(&mas, region->first, region->last);
-	ret = mas_preallocate(&mas, NULL);
+	ret = mas_preallocate(&mas, NULL, GFP_KERNEL);
 	if (ret)
 		goto out;
 	region_start_write(region);

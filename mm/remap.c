@@ -227,8 +227,9 @@ static int publish_target(struct guest_mm *mm, const struct range *from, const s
 		MA_STATE(store, &mm->tree->map, first, last);
 
 		region = region_make(mm, to->window, first, last, old->prot);
-		if (!region || mas_preallocate(undo, NULL) || mas_preallocate(erase, NULL) ||
-		    mas_preallocate(&store, region)) {
+		if (!region || mas_preallocate(undo, NULL, GFP_KERNEL) ||
+		    mas_preallocate(erase, NULL, GFP_KERNEL) ||
+		    mas_preallocate(&store, region, GFP_KERNEL)) {
 			free(region);
 			return -ENOMEM;
 		}
@@ -272,7 +273,7 @@ static int move_range(struct guest_mm *mm, const struct range *from, const struc
 	if (ret)
 		return ret;
 	/* Without a first preallocation there would be nothing to undo with. */
-	ret = mas_preallocate(&undo, NULL);
+	ret = mas_preallocate(&undo, NULL, GFP_KERNEL);
 	if (ret)
 		return ret;
 	ret = publish_target(mm, from, to, &undo, &erase);

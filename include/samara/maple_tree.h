@@ -8,29 +8,58 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <samara/xa_entry.h>
+
 /*
- * The maple tree: maps ranges of unsigned long, 0 and ULONG_MAX included, to pointers. Ranges do
- * not overlap; a store replaces what lies in its range, and cuts what reaches beyond it.
+ * The maple tree: maps ranges of unsigned long, 0 and ULONG_MAX included, to entries. Ranges do not
+ * overlap; a store replaces what lies in its range, and cuts what reaches beyond it.
  *
- * Names and meanings are those of Linux (Documentation/core-api/maple_tree.rst), without the gfp
- * arguments. The entry NULL means that nothing is there: storing NULL erases. Entries below 4096
- * whose two lowest bits are 10 are reserved, as they are there; any other pointer will do.
+ * Names, arguments and meanings are those of Linux (Documentation/core-api/maple_tree.rst). An
+ * entry is any pointer, or an integer made by xa_mk_value(). NULL means that nothing is there:
+ * storing NULL erases. Entries below 4096 whose two lowest bits are 10 are reserved: the simple
+ * interface stores none of them but XA_ZERO_ENTRY, and shows that as NULL; the advanced one stores
+ * what it is given.
  *
  * mtree_*() and mt_*() take their own locks; mas_*() work on a struct ma_state, with a lock held by
  * the caller: to read, an RCU read-side section (MT_FLAGS_USE_RCU) or the tree's lock; to write,
- * the tree's lock. Return values are 0 or negative errno: -ENOMEM, -EINVAL (a range whose end
- * precedes its start, a reserved entry), -EEXIST. Any failure leaves the tree as it was.
+ * the tree's lock. Return values are 0 or negative errno. Any failure leaves the tree as it was.
+ *
+ * What a reader sees. A store becomes visible as a whole, by one store to memory, however many
+ * ranges it replaces. A look-up is linearizable: what it returns was there at some moment during
+ * the call. A state that moves on sees each range as it was at some moment since its walk began,
+ * the ranges it meets lie side by side without overlap, and with MT_FLAGS_SNAPSHOT all of them are
+ * of one moment, that of the walk.
  */
 
+#define MT_FLAGS_ALLOC_RANGE 0x01u  /* keep the largest gap below each node: mas_empty_area() */
 #define MT_FLAGS_USE_RCU     0x02u  /* readers hold RCU, not the lock */
+#define MT_FLAGS_LOCK_MASK   0x300u /* how the tree is locked */
 #define MT_FLAGS_LOCK_EXTERN 0x300u /* the caller locks; the tree takes no lock of its own */
+/*
+ * Not in Linux: a walk sees one version of the tree, for as long as its section lasts. Each store
+ * then copies one node of each level instead of one in all.
+ */
+#define MT_FLAGS_SNAPSHOT    0x1000u
+
+/*
+ * Where memory for nodes may come from. GFP_KERNEL: also from the C library, which may sleep.
+ * GFP_NOWAIT and GFP_ATOMIC: only nodes that the tree has at hand, else -ENOMEM.
+ */
+#ifndef GFP_KERNEL
+typedef unsigned int gfp_t;
+#define GFP_NOWAIT 0u
+#define GFP_ATOMIC 0u
+#define GFP_KERNEL 1u
+#endif
 
 struct maple_slab;
+struct maple_enode; /* a node, encoded in a pointer; never looked into by users */
 
 /**
  * struct maple_tree - the root and what belongs to it
  * @ma_root: the root node; published with release semantics, so readers need no lock
- * @ma_flags: MT_FLAGS_*, immutable
+ * @ma_flags: MT_FLAGS_*; changed under the writers' lock, by mt_set_in_rcu() and mt_clear_in_rcu()
+ * @ma_wrapped: mas_alloc_cyclic() gave away ULONG_MAX: the next one tells; writers' lock
  * @ma_slab: the nodes; set by the first store; writers' lock
  * @ma_lock: the writers' lock, unless MT_FLAGS_LOCK_EXTERN
  *
@@ -39,25 +68,29 @@ struct maple_slab;
 struct maple_tree {
 	void *ma_root;
 	unsigned int ma_flags;
+	bool ma_wrapped;
 	struct maple_slab *ma_slab;
 	char ma_pad[64];
 	pthread_mutex_t ma_lock;
 };
 
-#define MTREE_INIT(name, flags)                                        \
-	{                                                              \
-		.ma_root = NULL, .ma_flags = (flags), .ma_slab = NULL, \
-		.ma_lock = PTHREAD_MUTEX_INITIALIZER,                  \
+#define MTREE_INIT(name, flags)                                                             \
+	{                                                                                   \
+		.ma_root = NULL, .ma_flags = (flags), .ma_wrapped = false, .ma_slab = NULL, \
+		.ma_lock = PTHREAD_MUTEX_INITIALIZER,                                       \
 	}
 
-#define DEFINE_MTREE(name) struct maple_tree name = MTREE_INIT(name, 0)
+/* With a lock of the caller's, of any type; @flags hold MT_FLAGS_LOCK_EXTERN. */
+#define MTREE_INIT_EXT(name, flags, lock) MTREE_INIT(name, flags)
 
-/* No tree that fits into memory is deeper: 2 * 6^15 leaves of 256 bytes. */
-#define MAPLE_HEIGHT_MAX   16
+#define DEFINE_MTREE(name)                struct maple_tree name = MTREE_INIT(name, 0)
 
-/* The way from the root to a slot of a leaf; nodes are encoded pointers. */
+/* No tree that fits into memory is deeper: 4^15 leaves of 256 bytes are 256 GiB. */
+#define MAPLE_HEIGHT_MAX                  16
+
+/* The way from the root to a slot of a leaf. */
 struct maple_path {
-	unsigned int leaf_depth;
+	uint8_t leaf_depth;
 	uint8_t slot[MAPLE_HEIGHT_MAX];
 	uintptr_t node[MAPLE_HEIGHT_MAX];
 };
@@ -65,17 +98,18 @@ struct maple_path {
 /* Nodes taken from the tree's slab and not used yet. */
 struct maple_pool {
 	struct maple_node *head;
-	unsigned int count;
+	unsigned long count;
 };
 
 enum maple_status {
-	ma_start,     /* not walked yet: the next call starts at index */
 	ma_active,    /* index and last are the range of the slot that the state is at */
+	ma_start,     /* not walked yet: the next call starts at index */
+	ma_root,      /* as in Linux; not used here, where even a single entry has a node */
 	ma_none,      /* walked, and the tree is empty */
 	ma_pause,     /* the next call goes on after last, in the tree as it is then */
 	ma_overflow,  /* went up to the limit */
 	ma_underflow, /* went down to the limit */
-	ma_error,     /* a store failed: mas_error() */
+	ma_error,     /* failed; xa_err(mas->node) says why */
 };
 
 /**
@@ -83,11 +117,12 @@ enum maple_status {
  * @tree: the tree
  * @index: first index of the range
  * @last: last index of the range, inclusive
+ * @node: the leaf that the state is at, NULL where it has to be looked up again, or an error entry
  * @status: see enum maple_status
  *
- * The other fields are the tree's own. A state sees the tree as it was when its walk began. What
- * it is at stays valid within one read-side section, or as long as the lock is held and nothing is
- * stored except through the state itself; after that, mas_pause(), mas_reset() or mas_set().
+ * The other fields are the tree's own. What a state is at stays valid within one read-side section,
+ * or as long as the lock is held and nothing is stored except through the state itself; after that,
+ * mas_pause(), mas_reset() or mas_set().
  *
  * Lock: none of its own; used by one thread at a time.
  */
@@ -95,9 +130,12 @@ struct ma_state {
 	struct maple_tree *tree;
 	unsigned long index;
 	unsigned long last;
+	struct maple_enode *node;
+	unsigned long max; /* last index of the leaf */
 	enum maple_status status;
-	int error;
-	unsigned long leaf_max;
+	uint8_t offset; /* slot of the leaf */
+	uint8_t end;    /* last slot of the leaf */
+	bool bulk;      /* mas_expected_entries(): keep the pool until mas_destroy() */
 	struct maple_pool pool;
 	struct maple_path path;
 };
@@ -128,6 +166,46 @@ static inline void mt_init(struct maple_tree *mt)
 	mt_init_flags(mt, 0);
 }
 
+/* Whether the caller brings the lock. */
+static inline bool mt_external_lock(const struct maple_tree *mt)
+{
+	return (mt->ma_flags & MT_FLAGS_LOCK_MASK) == MT_FLAGS_LOCK_EXTERN;
+}
+
+/* Whether gaps are tracked. */
+static inline bool mt_is_alloc(const struct maple_tree *mt)
+{
+	return mt->ma_flags & MT_FLAGS_ALLOC_RANGE;
+}
+
+/* Name the caller's lock, as Linux does for lockdep; there is nothing to tell it to here. */
+#define mt_set_external_lock(mt, lock) ((void)(mt), (void)(lock))
+
+/**
+ * mtree_lock() - take the tree's own lock; nothing with MT_FLAGS_LOCK_EXTERN
+ *
+ * Context: May sleep.
+ */
+void mtree_lock(struct maple_tree *mt);
+void mtree_unlock(struct maple_tree *mt);
+
+#define mas_lock(mas)   mtree_lock((mas)->tree)
+#define mas_unlock(mas) mtree_unlock((mas)->tree)
+
+/**
+ * mt_set_in_rcu() - have nodes freed after a grace period from now on
+ * mt_clear_in_rcu() - have nodes used again at once: no reader is without the lock any more
+ *
+ * Context: Take the tree's lock; with MT_FLAGS_LOCK_EXTERN the caller holds it.
+ */
+void mt_set_in_rcu(struct maple_tree *mt);
+void mt_clear_in_rcu(struct maple_tree *mt);
+
+static inline bool mt_in_rcu(const struct maple_tree *mt)
+{
+	return mt->ma_flags & MT_FLAGS_USE_RCU;
+}
+
 /**
  * mtree_destroy() - empty the tree and give all its memory back
  *
@@ -141,6 +219,27 @@ static inline void mt_init(struct maple_tree *mt)
 void mtree_destroy(struct maple_tree *mt);
 
 /**
+ * __mt_destroy() - the same for whoever holds the tree's lock
+ */
+void __mt_destroy(struct maple_tree *mt);
+
+/**
+ * mtree_dup() - copy a whole tree, node by node
+ * @new: an empty tree with the same flags
+ *
+ * On an error @new is empty.
+ *
+ * Context: May sleep, takes the locks of @new and of @mt, in this order.
+ * Return: 0, -ENOMEM, -EINVAL (@new is not empty, or has other flags).
+ */
+int mtree_dup(struct maple_tree *mt, struct maple_tree *new, gfp_t gfp);
+
+/**
+ * __mt_dup() - the same for whoever holds both locks
+ */
+int __mt_dup(struct maple_tree *mt, struct maple_tree *new, gfp_t gfp);
+
+/**
  * mtree_empty() - whether the tree holds no entry at all
  *
  * Context: Any.
@@ -152,7 +251,7 @@ bool mtree_empty(const struct maple_tree *mt);
  *
  * Context: Takes an RCU read-side section; without MT_FLAGS_USE_RCU nobody writes meanwhile.
  */
-unsigned int mt_height(struct maple_tree *mt);
+unsigned int mt_height(const struct maple_tree *mt);
 
 /**
  * struct maple_stats - what a tree consists of
@@ -161,7 +260,7 @@ unsigned int mt_height(struct maple_tree *mt);
  * @height: levels of nodes
  * @held_nodes: nodes taken from the slab: @nodes, preallocated ones, and those that wait for a
  *              grace period
- * @held_bytes: memory taken from the C library
+ * @held_bytes: memory taken from the system
  */
 struct maple_stats {
 	unsigned long nodes;
@@ -181,20 +280,28 @@ void mt_stats(struct maple_tree *mt, struct maple_stats *stats);
 /**
  * mt_validate() - check every rule that the structure must keep
  *
- * Visits all nodes; for tests and debug builds.
+ * Visits all nodes; for tests. A debug build does it by itself after writes.
  *
  * Context: The writers' lock is held, or nobody writes.
  * Return: 0, -EUCLEAN (a rule is broken).
  */
 int mt_validate(struct maple_tree *mt);
 
+/* How mt_dump() writes indices. */
+enum mt_dump_format {
+	mt_dump_dec,
+	mt_dump_hex,
+};
+
 /**
- * mtree_lock() - take the tree's own lock; nothing with MT_FLAGS_LOCK_EXTERN
+ * mt_dump() - describe a tree for people, node by node, indented by level
+ * @put: called with one line at a time, without the newline
+ * @arg: handed on to @put
  *
- * Context: May sleep.
+ * Context: The writers' lock is held, or nobody writes.
  */
-void mtree_lock(struct maple_tree *mt);
-void mtree_unlock(struct maple_tree *mt);
+void mt_dump(const struct maple_tree *mt, enum mt_dump_format format,
+	     void (*put)(const char *line, void *arg), void *arg);
 
 /* ---- Simple interface ----------------------------------------------------------------------- */
 
@@ -216,28 +323,60 @@ void *mtree_load(struct maple_tree *mt, unsigned long index);
  * Context: May sleep, takes the tree's lock. So do all mtree_*() that write.
  * Return: 0, -ENOMEM, -EINVAL.
  */
-int mtree_store(struct maple_tree *mt, unsigned long index, void *entry);
+int mtree_store(struct maple_tree *mt, unsigned long index, void *entry, gfp_t gfp);
 
 /**
  * mtree_store_range() - store an entry at @first to @last, whatever was there
  *
- * Return: 0, -ENOMEM, -EINVAL.
+ * Return: 0, -ENOMEM, -EINVAL (@last is below @first, or a reserved entry).
  */
-int mtree_store_range(struct maple_tree *mt, unsigned long first, unsigned long last, void *entry);
+int mtree_store_range(struct maple_tree *mt, unsigned long first, unsigned long last, void *entry,
+		      gfp_t gfp);
 
 /**
  * mtree_insert() - store an entry at one index where nothing is
  *
  * Return: 0, -EEXIST, -ENOMEM, -EINVAL.
  */
-int mtree_insert(struct maple_tree *mt, unsigned long index, void *entry);
+int mtree_insert(struct maple_tree *mt, unsigned long index, void *entry, gfp_t gfp);
 
 /**
  * mtree_insert_range() - store an entry at @first to @last if all of it is empty
  *
  * Return: 0, -EEXIST (some of it is taken), -ENOMEM, -EINVAL.
  */
-int mtree_insert_range(struct maple_tree *mt, unsigned long first, unsigned long last, void *entry);
+int mtree_insert_range(struct maple_tree *mt, unsigned long first, unsigned long last, void *entry,
+		       gfp_t gfp);
+
+/**
+ * mtree_alloc_range() - store an entry at the lowest empty range of a size
+ * @startp: set to the first index on success
+ * @size: how many indices
+ * @min: lowest index that may be used
+ * @max: highest index that may be used
+ *
+ * Return: 0, -EBUSY (no gap is large enough), -EINVAL (not MT_FLAGS_ALLOC_RANGE; @size is 0 or does
+ * not fit between @min and @max; a reserved entry), -ENOMEM.
+ */
+int mtree_alloc_range(struct maple_tree *mt, unsigned long *startp, void *entry, unsigned long size,
+		      unsigned long min, unsigned long max, gfp_t gfp);
+
+/**
+ * mtree_alloc_rrange() - the same at the highest empty range
+ */
+int mtree_alloc_rrange(struct maple_tree *mt, unsigned long *startp, void *entry,
+		       unsigned long size, unsigned long min, unsigned long max, gfp_t gfp);
+
+/**
+ * mtree_alloc_cyclic() - store an entry at the first empty index from *@next on, then from the start
+ * @startp: set to the index on success
+ * @next: where to look first; set behind the index that was found
+ *
+ * Return: 0, 1 (it had to start again from @range_lo), -EBUSY, -EINVAL, -ENOMEM.
+ */
+int mtree_alloc_cyclic(struct maple_tree *mt, unsigned long *startp, void *entry,
+		       unsigned long range_lo, unsigned long range_hi, unsigned long *next,
+		       gfp_t gfp);
 
 /**
  * mtree_erase() - erase the entry that covers an index, over its whole range
@@ -263,12 +402,21 @@ void *mt_find(struct maple_tree *mt, unsigned long *index, unsigned long max);
  */
 void *mt_find_after(struct maple_tree *mt, unsigned long *index, unsigned long max);
 
+/**
+ * mt_next() - the first entry that begins after the range at @index
+ * mt_prev() - the last entry that ends before the range at @index
+ *
+ * Context: As mtree_load().
+ */
+void *mt_next(struct maple_tree *mt, unsigned long index, unsigned long max);
+void *mt_prev(struct maple_tree *mt, unsigned long index, unsigned long min);
+
 /* Visit the entries from @index to @max; @index is an lvalue. */
 #define mt_for_each(mt, entry, index, max)                      \
 	for ((entry) = mt_find((mt), &(index), (max)); (entry); \
 	     (entry) = mt_find_after((mt), &(index), (max)))
 
-/* ---- Advanced interface --------------------------------------------------------------------- */
+/* ---- Advanced interface: states -------------------------------------------------------------- */
 
 /**
  * mas_init() - make a state for one index of a tree
@@ -286,7 +434,7 @@ static inline void mas_init(struct ma_state *mas, struct maple_tree *mt, unsigne
 static inline void mas_reset(struct ma_state *mas)
 {
 	mas->status = ma_start;
-	mas->error = 0;
+	mas->node = NULL;
 }
 
 /**
@@ -315,6 +463,7 @@ static inline void mas_set(struct ma_state *mas, unsigned long index)
 static inline void mas_pause(struct ma_state *mas)
 {
 	mas->status = ma_pause;
+	mas->node = NULL;
 }
 
 /* Whether the state is at a slot of the tree. */
@@ -323,17 +472,13 @@ static inline bool mas_is_active(const struct ma_state *mas)
 	return mas->status == ma_active;
 }
 
-/* Whether the last store through the state failed. */
+/* Whether the last call failed: xa_err(mas->node) says why. */
 static inline bool mas_is_err(const struct ma_state *mas)
 {
 	return mas->status == ma_error;
 }
 
-/* Why it failed: negative errno, or 0. */
-static inline int mas_error(const struct ma_state *mas)
-{
-	return mas->status == ma_error ? mas->error : 0;
-}
+/* ---- Advanced interface: reading ------------------------------------------------------------- */
 
 /**
  * mas_walk() - go to mas->index, in the tree as it is now
@@ -361,6 +506,15 @@ void *mas_find(struct ma_state *mas, unsigned long max);
 void *mas_find_rev(struct ma_state *mas, unsigned long min);
 
 /**
+ * mas_find_range() - as mas_find(), but after the first call gaps are ranges too, with NULL
+ * mas_find_range_rev() - as mas_find_rev(), in the same way
+ *
+ * The end is told by the status: ma_overflow, ma_underflow.
+ */
+void *mas_find_range(struct ma_state *mas, unsigned long max);
+void *mas_find_range_rev(struct ma_state *mas, unsigned long min);
+
+/**
  * mas_next() - the first entry after the range that the state is at
  * @max: last index to look at
  *
@@ -374,30 +528,57 @@ void *mas_next(struct ma_state *mas, unsigned long max);
  */
 void *mas_prev(struct ma_state *mas, unsigned long min);
 
+/**
+ * mas_next_range() - the next range, be it an entry or a gap
+ * mas_prev_range() - the previous one
+ */
+void *mas_next_range(struct ma_state *mas, unsigned long max);
+void *mas_prev_range(struct ma_state *mas, unsigned long min);
+
 /* Visit each entry from mas->index to @max, respectively down to @min. */
 #define mas_for_each(mas, entry, max)     while (((entry) = mas_find((mas), (max))) != NULL)
 #define mas_for_each_rev(mas, entry, min) while (((entry) = mas_find_rev((mas), (min))) != NULL)
 
+/* Visit entries from mas->index to @max until the first gap. */
+#define mas_contiguous(mas, entry, max)   while (((entry) = mas_find_range((mas), (max))) != NULL)
+
+/* ---- Advanced interface: writing -------------------------------------------------------------- */
+
 /**
  * mas_store() - store an entry at mas->index to mas->last
  *
- * Afterwards the state is as after mas_pause(): an iteration goes on after the range, in the new
- * tree.
+ * Afterwards the state is at what was stored, and an iteration goes on from there.
  *
  * Context: The writers' lock is held. May sleep to get memory.
- * Return: what was at mas->index before, or NULL. Check mas_is_err(): -ENOMEM, -EINVAL.
+ * Return: what was at mas->index before, or NULL. Check mas_is_err(): -ENOMEM (see mas_nomem()),
+ * -EINVAL (last below index).
  */
 void *mas_store(struct ma_state *mas, void *entry);
 
 /**
+ * mas_store_gfp() - the same, returning the error; what was preallocated is given back
+ *
+ * Return: 0, -ENOMEM, -EINVAL.
+ */
+int mas_store_gfp(struct ma_state *mas, void *entry, gfp_t gfp);
+
+/**
  * mas_erase() - erase the entry that covers mas->index, over its whole range
  *
- * index and last become that range.
+ * index and last become the range that was erased.
  *
  * Context: As mas_store().
  * Return: the entry; NULL when nothing was there, or on mas_is_err().
  */
 void *mas_erase(struct ma_state *mas);
+
+/**
+ * mas_nomem() - after a store that failed: get the memory, so that it can be tried again
+ *
+ * Context: The writers' lock is held, and is not dropped: it may be slept in.
+ * Return: whether to try again; false also when the state has no such error.
+ */
+bool mas_nomem(struct ma_state *mas, gfp_t gfp);
 
 /**
  * mas_preallocate() - take what mas_store_prealloc() may need at worst
@@ -410,7 +591,7 @@ void *mas_erase(struct ma_state *mas);
  * Context: The writers' lock is held. May sleep to get memory.
  * Return: 0, -ENOMEM, -EINVAL. On an error the state holds what it held before.
  */
-int mas_preallocate(struct ma_state *mas, void *entry);
+int mas_preallocate(struct ma_state *mas, void *entry, gfp_t gfp);
 
 /**
  * mas_store_prealloc() - store an entry at mas->index to mas->last, after mas_preallocate()
@@ -418,18 +599,54 @@ int mas_preallocate(struct ma_state *mas, void *entry);
  * Cannot fail after a mas_preallocate() that succeeded, within the limits stated there. What was
  * taken and is not needed is given back.
  *
- * Context: The writers' lock is held. Does not allocate, waits for nobody but a callback that
- * gives nodes back.
+ * Context: The writers' lock is held. Does not allocate, waits for nobody.
  */
 void mas_store_prealloc(struct ma_state *mas, void *entry);
 
 /**
- * mas_destroy() - give back what mas_preallocate() took
+ * mas_expected_entries() - take the nodes for a number of new ranges, to be stored by mas_store()
+ *
+ * The rest is given back by mas_destroy(). Stores that need more take more.
+ *
+ * Context: As mas_preallocate().
+ * Return: 0, -ENOMEM.
+ */
+int mas_expected_entries(struct ma_state *mas, unsigned long nr_entries);
+
+/**
+ * mas_destroy() - give back what mas_preallocate() or mas_expected_entries() took
  *
  * Needed only where no mas_store_prealloc() follows; harmless otherwise.
  *
- * Context: Any that may take a mutex; the tree was not destroyed meanwhile.
+ * Context: The writers' lock is held; the tree was not destroyed meanwhile.
  */
 void mas_destroy(struct ma_state *mas);
+
+/**
+ * mas_empty_area() - the lowest gap of a size
+ * @min: lowest index that may be part of it
+ * @max: highest index that may be part of it
+ * @size: how many indices
+ *
+ * On success index and last are the @size lowest indices of that gap; a store may follow. Looks at
+ * one node per level where gaps are tracked, at every range without MT_FLAGS_ALLOC_RANGE.
+ *
+ * Context: The lock is held: gaps are not tracked for readers under RCU.
+ * Return: 0, -EBUSY (there is none), -EINVAL (@size is 0 or does not fit).
+ */
+int mas_empty_area(struct ma_state *mas, unsigned long min, unsigned long max, unsigned long size);
+
+/**
+ * mas_empty_area_rev() - the highest gap of a size; index and last are its @size highest indices
+ */
+int mas_empty_area_rev(struct ma_state *mas, unsigned long min, unsigned long max,
+		       unsigned long size);
+
+/**
+ * mas_alloc_cyclic() - mtree_alloc_cyclic() for whoever holds the writers' lock
+ */
+int mas_alloc_cyclic(struct ma_state *mas, unsigned long *startp, void *entry,
+		     unsigned long range_lo, unsigned long range_hi, unsigned long *next,
+		     gfp_t gfp);
 
 #endif

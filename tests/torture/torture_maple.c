@@ -213,11 +213,11 @@ static void write_once(void)
 		MA_STATE(mas, &tree, a, b);
 
 		if (random64() % 2) {
-			ret = mas_preallocate(&mas, object);
+			ret = mas_preallocate(&mas, object, GFP_KERNEL);
 			if (!ret)
 				mas_store_prealloc(&mas, object);
 		} else {
-			ret = mtree_store_range(&tree, a, b, object);
+			ret = mtree_store_range(&tree, a, b, object, GFP_KERNEL);
 		}
 	} while (ret);
 	random_delay();

@@ -177,7 +177,7 @@ static void test_empty(void **state)
 	mas_set(&mas, 5);
 	assert_null(mas_erase(&mas));
 	assert_false(mas_is_err(&mas));
-	assert_int_equal(mtree_store_range(&mt, 0, ULONG_MAX, NULL), 0);
+	assert_int_equal(mtree_store_range(&mt, 0, ULONG_MAX, NULL, GFP_KERNEL), 0);
 	mt_stats(&mt, &stats);
 	assert_int_equal(stats.nodes + stats.bytes + stats.height + stats.held_bytes, 0);
 	check_structure(&mt);
@@ -194,7 +194,7 @@ static void test_one_entry(void **state)
 	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
 		MA_STATE(mas, &mt, at[i], at[i]);
 
-		assert_int_equal(mtree_store(&mt, at[i], entry_of(i)), 0);
+		assert_int_equal(mtree_store(&mt, at[i], entry_of(i), GFP_KERNEL), 0);
 		check_structure(&mt);
 		mt_stats(&mt, &stats);
 		assert_int_equal(stats.nodes, 1);
@@ -207,7 +207,7 @@ static void test_one_entry(void **state)
 			assert_null(mtree_load(&mt, at[i] - 1));
 		if (at[i] < ULONG_MAX)
 			assert_null(mtree_load(&mt, at[i] + 1));
-		assert_int_equal(mtree_insert(&mt, at[i], entry_of(9)), -EEXIST);
+		assert_int_equal(mtree_insert(&mt, at[i], entry_of(9), GFP_KERNEL), -EEXIST);
 		assert_ptr_equal(mtree_erase(&mt, at[i]), entry_of(i));
 		assert_true(mtree_empty(&mt));
 		check_structure(&mt);
@@ -223,7 +223,7 @@ static void test_whole_space(void **state)
 	MA_STATE(mas, &mt, 77, 77);
 
 	(void)state;
-	assert_int_equal(mtree_store_range(&mt, 0, ULONG_MAX, entry_of(1)), 0);
+	assert_int_equal(mtree_store_range(&mt, 0, ULONG_MAX, entry_of(1), GFP_KERNEL), 0);
 	check_structure(&mt);
 	assert_ptr_equal(mtree_load(&mt, 0), entry_of(1));
 	assert_ptr_equal(mtree_load(&mt, ULONG_MAX), entry_of(1));
@@ -233,13 +233,13 @@ static void test_whole_space(void **state)
 	assert_int_equal(mas.status, ma_overflow);
 	assert_null(mas_prev(&mas, 0));
 	/* An entry split by one in its middle. */
-	assert_int_equal(mtree_store_range(&mt, 100, 199, entry_of(2)), 0);
+	assert_int_equal(mtree_store_range(&mt, 100, 199, entry_of(2), GFP_KERNEL), 0);
 	assert_ptr_equal(mtree_load(&mt, 99), entry_of(1));
 	assert_ptr_equal(mtree_load(&mt, 100), entry_of(2));
 	assert_ptr_equal(mtree_load(&mt, 199), entry_of(2));
 	assert_ptr_equal(mtree_load(&mt, 200), entry_of(1));
 	/* And a hole in it. */
-	assert_int_equal(mtree_store_range(&mt, 120, 129, NULL), 0);
+	assert_int_equal(mtree_store_range(&mt, 120, 129, NULL, GFP_KERNEL), 0);
 	assert_null(mtree_load(&mt, 120));
 	assert_ptr_equal(mtree_load(&mt, 119), entry_of(2));
 	assert_ptr_equal(mtree_load(&mt, 130), entry_of(2));
@@ -247,7 +247,7 @@ static void test_whole_space(void **state)
 	assert_ptr_equal(mtree_erase(&mt, 3), entry_of(1));
 	assert_null(mtree_load(&mt, 0));
 	assert_ptr_equal(mtree_load(&mt, 200), entry_of(1));
-	assert_int_equal(mtree_store_range(&mt, 0, ULONG_MAX, NULL), 0);
+	assert_int_equal(mtree_store_range(&mt, 0, ULONG_MAX, NULL, GFP_KERNEL), 0);
 	assert_true(mtree_empty(&mt));
 	mtree_destroy(&mt);
 }
@@ -258,19 +258,18 @@ static void test_errors(void **state)
 	MA_STATE(mas, &mt, 9, 8);
 
 	(void)state;
-	assert_int_equal(mtree_store_range(&mt, 9, 8, entry_of(1)), -EINVAL);
-	assert_int_equal(mtree_insert_range(&mt, 9, 8, entry_of(1)), -EINVAL);
-	assert_int_equal(mtree_store(&mt, 9, (void *)2), -EINVAL);
-	assert_int_equal(mtree_store(&mt, 9, (void *)4094), -EINVAL);
-	assert_int_equal(mtree_store(&mt, 9, (void *)4098), 0);
-	assert_int_equal(mas_preallocate(&mas, entry_of(1)), -EINVAL);
+	assert_int_equal(mtree_store_range(&mt, 9, 8, entry_of(1), GFP_KERNEL), -EINVAL);
+	assert_int_equal(mtree_insert_range(&mt, 9, 8, entry_of(1), GFP_KERNEL), -EINVAL);
+	assert_int_equal(mtree_store(&mt, 9, (void *)2, GFP_KERNEL), -EINVAL);
+	assert_int_equal(mtree_store(&mt, 9, (void *)4094, GFP_KERNEL), -EINVAL);
+	assert_int_equal(mtree_store(&mt, 9, (void *)4098, GFP_KERNEL), 0);
+	assert_int_equal(mas_preallocate(&mas, entry_of(1), GFP_KERNEL), -EINVAL);
 	assert_null(mas_store(&mas, entry_of(1)));
 	assert_true(mas_is_err(&mas));
-	assert_int_equal(mas_error(&mas), -EINVAL);
+	assert_int_equal(xa_err(mas.node), -EINVAL);
 	assert_null(mas_find(&mas, ULONG_MAX));
 	mas_set_range(&mas, 1, 2);
-	assert_int_equal(mas_error(&mas), 0);
-	assert_int_equal(mas_preallocate(&mas, (void *)2), -EINVAL);
+	assert_int_equal(xa_err(mas.node), 0);
 	check_structure(&mt);
 	mtree_destroy(&mt);
 }
@@ -280,17 +279,17 @@ static void test_insert(void **state)
 	DEFINE_MTREE(mt);
 
 	(void)state;
-	assert_int_equal(mtree_insert_range(&mt, 10, 19, entry_of(1)), 0);
-	assert_int_equal(mtree_insert_range(&mt, 30, 39, entry_of(2)), 0);
-	assert_int_equal(mtree_insert_range(&mt, 0, 10, entry_of(3)), -EEXIST);
-	assert_int_equal(mtree_insert_range(&mt, 19, 29, entry_of(3)), -EEXIST);
-	assert_int_equal(mtree_insert_range(&mt, 20, 30, entry_of(3)), -EEXIST);
-	assert_int_equal(mtree_insert_range(&mt, 0, ULONG_MAX, entry_of(3)), -EEXIST);
-	assert_int_equal(mtree_insert_range(&mt, 20, 29, entry_of(3)), 0);
-	assert_int_equal(mtree_insert_range(&mt, 0, 9, entry_of(4)), 0);
-	assert_int_equal(mtree_insert_range(&mt, 40, ULONG_MAX, entry_of(5)), 0);
+	assert_int_equal(mtree_insert_range(&mt, 10, 19, entry_of(1), GFP_KERNEL), 0);
+	assert_int_equal(mtree_insert_range(&mt, 30, 39, entry_of(2), GFP_KERNEL), 0);
+	assert_int_equal(mtree_insert_range(&mt, 0, 10, entry_of(3), GFP_KERNEL), -EEXIST);
+	assert_int_equal(mtree_insert_range(&mt, 19, 29, entry_of(3), GFP_KERNEL), -EEXIST);
+	assert_int_equal(mtree_insert_range(&mt, 20, 30, entry_of(3), GFP_KERNEL), -EEXIST);
+	assert_int_equal(mtree_insert_range(&mt, 0, ULONG_MAX, entry_of(3), GFP_KERNEL), -EEXIST);
+	assert_int_equal(mtree_insert_range(&mt, 20, 29, entry_of(3), GFP_KERNEL), 0);
+	assert_int_equal(mtree_insert_range(&mt, 0, 9, entry_of(4), GFP_KERNEL), 0);
+	assert_int_equal(mtree_insert_range(&mt, 40, ULONG_MAX, entry_of(5), GFP_KERNEL), 0);
 	for (unsigned long i = 0; i < 50; i++)
-		assert_int_equal(mtree_insert(&mt, i, entry_of(9)), -EEXIST);
+		assert_int_equal(mtree_insert(&mt, i, entry_of(9), GFP_KERNEL), -EEXIST);
 	check_structure(&mt);
 	mtree_destroy(&mt);
 }
@@ -302,7 +301,8 @@ static void fill(struct maple_tree *mt, struct model *m, unsigned int count)
 {
 	m->count = 0;
 	for (unsigned long i = 0; i < count; i++) {
-		assert_int_equal(mtree_store_range(mt, i * 20, i * 20 + 9, entry_of(i)), 0);
+		assert_int_equal(mtree_store_range(mt, i * 20, i * 20 + 9, entry_of(i), GFP_KERNEL),
+				 0);
 		model_store(m, i * 20, i * 20 + 9, entry_of(i));
 	}
 }
@@ -323,7 +323,8 @@ static void test_growing_and_shrinking(void **state)
 		for (unsigned long i = 0; i < n; i++) {
 			unsigned long at = i * strides[s] % n * 4;
 
-			assert_int_equal(mtree_insert_range(&mt, at, at + 2, entry_of(i)), 0);
+			assert_int_equal(
+				mtree_insert_range(&mt, at, at + 2, entry_of(i), GFP_KERNEL), 0);
 			model_store(&model, at, at + 2, entry_of(i));
 			check_structure(&mt);
 			assert_true(mt_height(&mt) == height || mt_height(&mt) == height + 1);
@@ -358,11 +359,13 @@ static void test_spanning_stores(void **state)
 
 				step = i * 100 + j;
 				fill(&mt, &model, 500);
-				assert_int_equal(mtree_store_range(&mt, ends[i], ends[j], entry),
-						 0);
+				assert_int_equal(
+					mtree_store_range(&mt, ends[i], ends[j], entry, GFP_KERNEL),
+					0);
 				model_store(&model, ends[i], ends[j], entry);
 				check_equal(&mt, &model);
-				assert_int_equal(mtree_store_range(&mt, 0, ULONG_MAX, NULL), 0);
+				assert_int_equal(
+					mtree_store_range(&mt, 0, ULONG_MAX, NULL, GFP_KERNEL), 0);
 			}
 		}
 	}
@@ -377,11 +380,11 @@ static void test_same_again(void **state)
 	(void)state;
 	fill(&mt, &model, 100);
 	root = mt.ma_root;
-	assert_int_equal(mtree_store_range(&mt, 40, 49, entry_of(2)), 0);
-	assert_int_equal(mtree_store_range(&mt, 52, 55, NULL), 0);
-	assert_int_equal(mtree_store_range(&mt, 5000, ULONG_MAX, NULL), 0);
+	assert_int_equal(mtree_store_range(&mt, 40, 49, entry_of(2), GFP_KERNEL), 0);
+	assert_int_equal(mtree_store_range(&mt, 52, 55, NULL, GFP_KERNEL), 0);
+	assert_int_equal(mtree_store_range(&mt, 5000, ULONG_MAX, NULL, GFP_KERNEL), 0);
 	assert_ptr_equal(mt.ma_root, root);
-	assert_int_equal(mtree_store_range(&mt, 42, 45, entry_of(2)), 0);
+	assert_int_equal(mtree_store_range(&mt, 42, 45, entry_of(2), GFP_KERNEL), 0);
 	model_store(&model, 42, 45, entry_of(2));
 	check_equal(&mt, &model);
 	mtree_destroy(&mt);
@@ -414,7 +417,7 @@ static void test_find(void **state)
 	index = 0;
 	assert_null(mt_find_after(&mt, &index, ULONG_MAX));
 	/* An entry that ends at ULONG_MAX wraps the index to 0, and ends the iteration. */
-	assert_int_equal(mtree_store_range(&mt, 50, ULONG_MAX, entry_of(7)), 0);
+	assert_int_equal(mtree_store_range(&mt, 50, ULONG_MAX, entry_of(7), GFP_KERNEL), 0);
 	count = 0;
 	index = 25;
 	mt_for_each (&mt, entry, index, ULONG_MAX)
@@ -445,7 +448,7 @@ static void test_state(void **state)
 	assert_ptr_equal(mas_find(&mas, 1000), entry_of(3));
 	assert_true(mas.index == 60 && mas.last == 69);
 	assert_null(mas_find(&mas, 79));
-	assert_int_equal(mas.status, ma_overflow);
+	assert_int_equal(mas.status, ma_active);
 	assert_ptr_equal(mas_find(&mas, 80), entry_of(4));
 	mas_set(&mas, 55);
 	assert_ptr_equal(mas_find(&mas, 60), entry_of(3));
@@ -489,7 +492,7 @@ static void test_state(void **state)
 	mas_set(&mas, 45);
 	assert_ptr_equal(mas_find(&mas, 1000), entry_of(2));
 	mas_pause(&mas);
-	assert_int_equal(mtree_store_range(&mt, 44, 55, entry_of(1000)), 0);
+	assert_int_equal(mtree_store_range(&mt, 44, 55, entry_of(1000), GFP_KERNEL), 0);
 	assert_ptr_equal(mas_find(&mas, 1000), entry_of(1000));
 	assert_true(mas.index == 44 && mas.last == 55);
 	assert_ptr_equal(mas_find(&mas, 1000), entry_of(3));
@@ -542,7 +545,7 @@ static void test_snapshot(void **state)
 	fill(&mt, &model, 300);
 	samara_rcu_read_lock();
 	assert_ptr_equal(mas_find(&mas, ULONG_MAX), entry_of(0));
-	assert_int_equal(mtree_store_range(&mt, 0, ULONG_MAX, NULL), 0);
+	assert_int_equal(mtree_store_range(&mt, 0, ULONG_MAX, NULL, GFP_KERNEL), 0);
 	do {
 		count++;
 	} while (mas_find(&mas, ULONG_MAX) == entry_of(count));
@@ -568,14 +571,15 @@ static bool fail_all(void)
 
 static int op_store(struct maple_tree *mt, unsigned long first, unsigned long last, void *entry)
 {
-	return mtree_store_range(mt, first, last, entry);
+	return mtree_store_range(mt, first, last, entry, GFP_KERNEL);
 }
 
 static int op_insert(struct maple_tree *mt, unsigned long first, unsigned long last, void *entry)
 {
 	/* Only free ranges are of interest here. */
-	return model_is_free(&model, first, last) ? mtree_insert_range(mt, first, last, entry)
-						  : mtree_store_range(mt, first, last, entry);
+	return model_is_free(&model, first, last)
+		       ? mtree_insert_range(mt, first, last, entry, GFP_KERNEL)
+		       : mtree_store_range(mt, first, last, entry, GFP_KERNEL);
 }
 
 static int op_mas_store(struct maple_tree *mt, unsigned long first, unsigned long last, void *entry)
@@ -583,14 +587,14 @@ static int op_mas_store(struct maple_tree *mt, unsigned long first, unsigned lon
 	MA_STATE(mas, mt, first, last);
 
 	mas_store(&mas, entry);
-	return mas_error(&mas);
+	return xa_err(mas.node);
 }
 
 static int op_preallocated(struct maple_tree *mt, unsigned long first, unsigned long last,
 			   void *entry)
 {
 	MA_STATE(mas, mt, first, last);
-	int ret = mas_preallocate(&mas, entry);
+	int ret = mas_preallocate(&mas, entry, GFP_KERNEL);
 
 	if (!ret)
 		mas_store_prealloc(&mas, entry);
@@ -608,18 +612,16 @@ static const store_fn stores[] = {op_store, op_insert, op_mas_store, op_prealloc
  */
 static void fill_up(struct maple_tree *mt, struct model *m)
 {
-	struct maple_pool pool = {0};
-	struct maple_chain none = {0};
 	uintptr_t level[256];
 	unsigned long width = 10;
 
 	m->count = 0;
 	for (unsigned long i = 0; i < 4096; i++)
 		model_add(m, i * 10, i < 4095 ? i * 10 + 9 : ULONG_MAX, entry_of(i));
-	assert_int_equal(maple_pool_fill(mt, &pool, 256 + 16 + 1), 0);
+	assert_int_equal(maple_reserve(mt, NULL, 256 + 16 + 1, GFP_KERNEL), 0);
 	for (unsigned int nodes = 256; nodes; nodes /= 16, width *= 16) {
 		for (unsigned int n = 0; n < nodes; n++) {
-			struct maple_node *node = maple_pool_take(&pool);
+			struct maple_node *node = maple_node_take(mt, NULL);
 
 			for (unsigned int i = 0; i < 16; i++) {
 				unsigned int at = n * 16 + i;
@@ -628,11 +630,10 @@ static void fill_up(struct maple_tree *mt, struct model *m)
 				if (i < 15)
 					node->pivot[i] = (at + 1) * width - 1;
 			}
-			level[n] = mt_encode(node, 16, nodes == 256);
+			level[n] = mt_encode(node, 16, nodes == 256 ? MAPLE_ENCODED_LEAF : 0);
 		}
 	}
 	mt->ma_root = (void *)level[0];
-	maple_slab_commit(mt, &pool, &none, 256 + 16 + 1);
 }
 
 static void test_worst_case(void **state)
@@ -708,7 +709,7 @@ static void test_each_allocation_fails(void **state)
 			}
 		}
 	}
-	assert_true(failures > 200);
+	assert_true(failures > 40);
 }
 
 static void test_erase_without_memory(void **state)
@@ -721,7 +722,7 @@ static void test_erase_without_memory(void **state)
 	maple_alloc_hook = fail_all;
 	assert_null(mtree_erase(&mt, 45));
 	assert_null(mas_erase(&mas));
-	assert_int_equal(mas_error(&mas), -ENOMEM);
+	assert_int_equal(xa_err(mas.node), -ENOMEM);
 	maple_alloc_hook = NULL;
 	check_equal(&mt, &model);
 	mas_set(&mas, 45);
@@ -792,7 +793,7 @@ static void store_preallocated(struct maple_tree *mt, unsigned long space)
 		random_range(space, &r[i]);
 		mas_init(&mas[i], mt, 0);
 		mas_set_range(&mas[i], r[i].first, r[i].last);
-		check(mas_preallocate(&mas[i], r[i].entry) == 0);
+		check(mas_preallocate(&mas[i], r[i].entry, GFP_KERNEL) == 0);
 	}
 	maple_alloc_hook = fail_all;
 	for (unsigned int i = 0; i < count; i++) {
@@ -862,7 +863,7 @@ static void random_step(struct maple_tree *mt, unsigned long space)
 	random_range(space, &r);
 	switch (random_below(10)) {
 	case 0:
-		ret = mtree_insert_range(mt, r.first, r.last, r.entry);
+		ret = mtree_insert_range(mt, r.first, r.last, r.entry, GFP_KERNEL);
 		if (model_is_free(&model, r.first, r.last)) {
 			check(ret == 0);
 			model_store(&model, r.first, r.last, r.entry);
@@ -899,7 +900,7 @@ static void random_step(struct maple_tree *mt, unsigned long space)
 			model_store(&model, r.first, r.last, r.entry);
 		break;
 	default:
-		check(mtree_store_range(mt, r.first, r.last, r.entry) == 0);
+		check(mtree_store_range(mt, r.first, r.last, r.entry, GFP_KERNEL) == 0);
 		model_store(&model, r.first, r.last, r.entry);
 	}
 	check(mtree_load(mt, r.first) == model_load(&model, r.first));
@@ -930,7 +931,7 @@ static void test_model(void **state)
 		maple_poison_nodes = false;
 		check(mtree_empty(&mt));
 		/* And once more: a destroyed tree is an empty one. */
-		check(mtree_store(&mt, 1, entry_of(1)) == 0);
+		check(mtree_store(&mt, 1, entry_of(1), GFP_KERNEL) == 0);
 		check(mtree_load(&mt, 1) == entry_of(1));
 		mtree_destroy(&mt);
 	}
