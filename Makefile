@@ -19,7 +19,7 @@ O := $(B)/obj
 Q := $(if $(V),,@)
 
 .DEFAULT_GOAL := all
-.PHONY: all demo check lab lint install clean help packages tests
+.PHONY: all demo check lab lint bench install clean help packages tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -125,6 +125,45 @@ packages:
 lint:
 	$(Q)tests/lint
 
+# ---- Benches: make bench BENCH=maple; tests/bench/README.md --------------------------------------
+
+# Contestants define the same names (the kernel's), so each becomes one object that exports only
+# what the bench calls. All are compiled alike; the kernel's file, which stays where it is, with
+# the dialect it is written in.
+BENCH ?= maple
+BENCH_MAPLE := $(if $(MAPLE_KERNEL_SRC),maple-kernel,maple)
+BENCH_WHO   := samara rbtree array $(if $(MAPLE_KERNEL_SRC),kernel)
+BENCH_MAIN  := maple maple_input maple_companion maple_report
+KERNEL_HEADERS := linux/kernel linux/rcupdate linux/spinlock linux/xarray linux/types linux/export \
+                  linux/slab linux/limits asm/barrier trace/events/maple_tree
+
+bench: packages bench-$(BENCH)
+bench-maple: $(B)/tests/bench/$(BENCH_MAPLE)
+	$(Q)$< $(ARGS)
+
+$(B)/tests/bench/$(BENCH_MAPLE): $(BENCH_MAIN:%=$(O)/tests/bench/%.o) $(BENCH_WHO:%=$(O)/tests/bench/only_%.o)
+	@echo "  LD      $@" >&2
+	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(MM_LIBS) -pthread
+
+$(O)/tests/bench/only_samara.o: $(O)/tests/bench/maple_samara.o $(B)/libsamara-mm.a
+$(O)/tests/bench/only_rbtree.o: $(O)/tests/bench/maple_rbtree.o
+$(O)/tests/bench/only_array.o: $(O)/tests/bench/maple_array.o
+$(O)/tests/bench/only_kernel.o: $(O)/tests/bench/maple_kernel.o $(O)/tests/bench/kernel_nodes.o $(O)/tests/bench/kernel_tree.o
+$(O)/tests/bench/only_%.o:
+	@echo "  LD      $@" >&2
+	$(Q)ld -r -o $@ $^ && objcopy --keep-global-symbol=bench_$* $@
+
+$(O)/tests/bench/maple_kernel.o $(O)/tests/bench/kernel_nodes.o: $(O)/tests/bench/headers
+$(O)/tests/bench/maple_kernel.o $(O)/tests/bench/kernel_nodes.o: WARN := -w -fno-strict-aliasing
+$(O)/tests/bench/maple_kernel.o $(O)/tests/bench/kernel_nodes.o: CPPFLAGS := -I$(O)/tests/bench/headers -I. -D_GNU_SOURCE
+$(O)/tests/bench/kernel_tree.o: $(MAPLE_KERNEL_SRC)/lib/maple_tree.c $(O)/tests/bench/headers
+	@echo "  CC      $@" >&2
+	$(Q)$(CC) -I$(O)/tests/bench/headers -I. -D_GNU_SOURCE -w -fno-strict-aliasing $(filter-out $(WARN),$(C_ALL)) -c -o $@ $<
+$(O)/tests/bench/headers: Makefile tests/bench/kernel_shim.h
+	$(Q)rm -rf $@ && mkdir -p $@/linux $@/asm $@/trace/events
+	$(Q)for header in $(KERNEL_HEADERS); do echo '#include "tests/bench/kernel_shim.h"' > $@/$$header.h; done
+	$(Q)ln -s $(abspath $(MAPLE_KERNEL_SRC))/include/linux/maple_tree.h $@/linux/
+
 # ---- Installation ---------------------------------------------------------------------------------
 
 install: all
@@ -145,6 +184,7 @@ help:
 	@echo "make demo       boot a stock Debian kernel, then change guest memory under load"
 	@echo "make check      every test; ends with 'N passed, N failed, N skipped'"
 	@echo "make lab        the cases on real nested paging in an emulated machine (CASES='GLOB ...')"
+	@echo "make bench      figures of a component (BENCH=maple; MAPLE_KERNEL_SRC=DIR adds the kernel's tree; ARGS)"
 	@echo "make lint       formatting and static checks"
 	@echo "make install    into PREFIX (/usr/local), DESTDIR respected"
 	@echo "make clean      remove build/"
