@@ -1,30 +1,43 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "tests/bench/kernel_shim.h"
 
 /*
- * Nodes for the kernel's tree: a stand-in for kmem_cache that is no brake. Each thread has a free
- * list of its own, without a lock. What another thread frees (liburcu's, after a grace period)
- * goes onto one list that all share, pushed without a lock; a thread whose own list is empty takes
- * all of it at once. Memory comes in chunks of 2 MiB and stays for the next tree.
+ * Nodes for the kernel's tree: a stand-in for kmem_cache that is no brake. Each thread has free
+ * objects of its own, without a lock, in magazines (Bonwick 2001): arrays of pointers, so that
+ * neither freeing nor allocating touches an object that is not cached. The object to be handed out
+ * next is prefetched, as SLUB does. What another thread frees (liburcu's, after a grace period)
+ * goes by full magazines onto one list that all share, without a lock; a thread that has none left
+ * takes all of it at once. Memory comes in chunks of 2 MiB and stays for the next tree.
  */
 
-#define CHUNK_BYTES (2ul << 20)
-#define THREADS_MAX 16
+#define CHUNK_BYTES    (2ul << 20)
+#define MAGAZINE_COUNT 254u
+#define THREADS_MAX    16u
 
-struct object {
-	struct object *next;
+struct magazine {
+	struct magazine *next;
+	unsigned long count;
+	void *objects[MAGAZINE_COUNT];
 };
 
-/* Of one thread. Counters are read by others only while nobody allocates or frees. */
+/**
+ * struct thread_cache - the free objects of one thread
+ * @loaded: allocations and frees go here; NULL before the first one
+ * @full: more of them
+ * @empty: spare magazines
+ * @live: allocated less freed by this thread
+ * @allocates: has allocated; a thread that only frees hands its magazines on
+ *
+ * Lock: the thread's own; others read @live, while nobody allocates or frees.
+ */
 struct thread_cache {
-	struct object *free;
-	char *fresh;
-	char *fresh_end;
+	struct magazine *loaded;
+	struct magazine *full;
+	struct magazine *empty;
 	long live;
-	bool mutator; /* has allocated; frees of other threads go to the shared list */
+	bool allocates;
 };
 
 struct kmem_cache {
@@ -32,7 +45,7 @@ struct kmem_cache {
 };
 
 static struct kmem_cache the_cache;
-static struct object *shared;
+static struct magazine *shared;
 static struct thread_cache caches[THREADS_MAX];
 static unsigned int cache_count;
 static __thread struct thread_cache *mine;
@@ -61,40 +74,84 @@ struct kmem_cache *kmem_cache_create(const char *name, unsigned int size, unsign
 	return &the_cache;
 }
 
-static bool refill(struct kmem_cache *cache, struct thread_cache *own)
+static void push(struct magazine **list, struct magazine *magazine)
 {
+	magazine->next = *list;
+	*list = magazine;
+}
+
+static struct magazine *pop(struct magazine **list)
+{
+	struct magazine *magazine = *list;
+
+	if (magazine)
+		*list = magazine->next;
+	return magazine;
+}
+
+static struct magazine *empty_magazine(struct thread_cache *own)
+{
+	struct magazine *magazine = pop(&own->empty);
+
+	if (!magazine)
+		magazine = malloc(sizeof(*magazine));
+	BUG_ON(!magazine);
+	magazine->count = 0;
+	return magazine;
+}
+
+/* Cut a new chunk up; the first object is to be handed out first. */
+static bool add_chunk(const struct kmem_cache *cache, struct thread_cache *own)
+{
+	struct magazine *magazine = empty_magazine(own);
 	void *memory;
 
-	own->mutator = true;
-	own->free = __atomic_exchange_n(&shared, NULL, __ATOMIC_ACQUIRE);
-	if (own->free)
-		return true;
-	if (own->fresh == own->fresh_end) {
-		if (posix_memalign(&memory, CHUNK_BYTES, CHUNK_BYTES))
-			return false;
-		if (getenv("BENCH_HUGE"))
-			madvise(memory, CHUNK_BYTES, MADV_HUGEPAGE);
-		own->fresh = memory;
-		own->fresh_end = own->fresh + CHUNK_BYTES;
+	if (posix_memalign(&memory, CHUNK_BYTES, CHUNK_BYTES))
+		return false;
+	for (size_t at = CHUNK_BYTES; at; at -= cache->size) {
+		if (magazine->count == MAGAZINE_COUNT) {
+			push(&own->full, magazine);
+			magazine = empty_magazine(own);
+		}
+		magazine->objects[magazine->count++] = (char *)memory + at - cache->size;
 	}
-	own->free = (struct object *)own->fresh;
-	own->free->next = NULL;
-	own->fresh += cache->size;
+	push(&own->full, magazine);
+	return true;
+}
+
+static bool refill(const struct kmem_cache *cache, struct thread_cache *own)
+{
+	own->allocates = true;
+	if (!own->full)
+		own->full = __atomic_exchange_n(&shared, NULL, __ATOMIC_ACQUIRE);
+	if (!own->full && !add_chunk(cache, own))
+		return false;
+	if (own->loaded)
+		push(&own->empty, own->loaded);
+	own->loaded = pop(&own->full);
 	return true;
 }
 
 void *kmem_cache_alloc(struct kmem_cache *cache, gfp_t gfp)
 {
 	struct thread_cache *own = my_cache();
-	struct object *object;
+	struct magazine *magazine = own->loaded;
+	const char *next;
 
 	(void)gfp;
-	if (unlikely(!own->free) && !refill(cache, own))
-		return NULL;
-	object = own->free;
-	own->free = object->next;
+	if (unlikely(!magazine || !magazine->count)) {
+		if (!refill(cache, own))
+			return NULL;
+		magazine = own->loaded;
+	}
 	own->live++;
-	return object;
+	magazine->count--;
+	if (magazine->count) {
+		next = magazine->objects[magazine->count - 1];
+		for (size_t line = 0; line < cache->size; line += 64)
+			__builtin_prefetch(next + line, 1);
+	}
+	return magazine->objects[magazine->count];
 }
 
 int kmem_cache_alloc_bulk(struct kmem_cache *cache, gfp_t gfp, size_t count, void **objects)
@@ -109,22 +166,28 @@ int kmem_cache_alloc_bulk(struct kmem_cache *cache, gfp_t gfp, size_t count, voi
 	return count;
 }
 
-void kmem_cache_free(struct kmem_cache *cache, void *pointer)
+static void hand_on(struct magazine *magazine)
+{
+	magazine->next = __atomic_load_n(&shared, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&shared, &magazine->next, magazine, true,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+}
+
+void kmem_cache_free(struct kmem_cache *cache, void *object)
 {
 	struct thread_cache *own = my_cache();
-	struct object *object = pointer;
 
 	(void)cache;
-	own->live--;
-	if (own->mutator) {
-		object->next = own->free;
-		own->free = object;
-		return;
+	if (unlikely(!own->loaded || own->loaded->count == MAGAZINE_COUNT)) {
+		if (own->loaded && own->allocates)
+			push(&own->full, own->loaded);
+		else if (own->loaded)
+			hand_on(own->loaded);
+		own->loaded = empty_magazine(own);
 	}
-	object->next = __atomic_load_n(&shared, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&shared, &object->next, object, true, __ATOMIC_RELEASE,
-					    __ATOMIC_RELAXED))
-		;
+	own->live--;
+	own->loaded->objects[own->loaded->count++] = object;
 }
 
 void kmem_cache_free_bulk(struct kmem_cache *cache, size_t count, void **objects)

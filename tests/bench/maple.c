@@ -279,6 +279,7 @@ static void measure_writes(struct bench *bench, enum who who, enum shape shape, 
 					 input->n);
 	end = cpu_ns();
 	check_sum(bench, who, ERASE, sum, input->copies * input_sum_all(input));
+	contestant->settle();
 	for (unsigned long i = 0; i < input->copies; i++) {
 		check_sum(bench, who, ERASE, contestant->iter(maps[i]), 0);
 		contestant->destroy(maps[i]);

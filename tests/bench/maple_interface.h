@@ -2,7 +2,8 @@
 /*
  * A contestant with the maple tree's interface, the kernel's or ours: included after the header
  * that declares it, with these defined: map_read_lock(), map_read_unlock(), map_live(),
- * map_settle() (wait until nothing waits for a grace period) and map_bytes().
+ * map_settle() (wait until nothing waits for a grace period), map_end() (before the tree is
+ * destroyed) and map_bytes().
  */
 #include <stdlib.h>
 
@@ -87,6 +88,7 @@ static void destroy(void *arg)
 {
 	struct map *map = arg;
 
+	map_end(map);
 	mtree_destroy(&map->tree);
 	free(map);
 }

@@ -8,6 +8,13 @@
 #define map_live()        kmem_live_objects()
 #define map_bytes(map)    map_kernel_bytes(map)
 
+/*
+ * mtree_destroy() in RCU mode takes the metadata in the last slot of an inner node with 15 children
+ * for a child (mt_free_walk()), which only shows in trees without MT_FLAGS_ALLOC_RANGE. Nobody
+ * reads any more: leave that mode before.
+ */
+#define map_end(map)      mt_clear_in_rcu(&(map)->tree)
+
 struct map;
 static unsigned long map_kernel_bytes(const struct map *map);
 

@@ -11,6 +11,7 @@
 #define map_read_unlock() samara_rcu_read_unlock()
 #define map_settle()      samara_rcu_barrier()
 #define map_live()        0
+#define map_end(map)      ((void)0)
 #define map_bytes(map)    map_samara_bytes(map)
 
 struct map;
