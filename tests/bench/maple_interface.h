@@ -47,9 +47,6 @@ static inline unsigned long map_erase(struct map *map, unsigned long key)
 
 #include "tests/bench/maple_loops.h"
 
-#ifdef MT_FLAGS_ALLOC_RANGE
-#define TREE_FLAGS(gaps) ((gaps) ? MT_FLAGS_USE_RCU | MT_FLAGS_ALLOC_RANGE : MT_FLAGS_USE_RCU)
-
 /* One lock around all: what is measured is the search. */
 static unsigned long loop_gap(void *arg, const struct bench_query *queries, unsigned long count,
 			      unsigned long max, bool *failed)
@@ -68,10 +65,6 @@ static unsigned long loop_gap(void *arg, const struct bench_query *queries, unsi
 	mtree_unlock(&map->tree);
 	return sum;
 }
-#else
-#define TREE_FLAGS(gaps) ((void)(gaps), MT_FLAGS_USE_RCU)
-#define loop_gap         NULL
-#endif
 
 static void *create(bool gaps)
 {
@@ -79,7 +72,7 @@ static void *create(bool gaps)
 
 	if (!map)
 		return NULL;
-	mt_init_flags(&map->tree, TREE_FLAGS(gaps));
+	mt_init_flags(&map->tree, MT_FLAGS_USE_RCU | (gaps ? MT_FLAGS_ALLOC_RANGE : 0));
 	map->live_before = map_live();
 	return map;
 }

@@ -3,10 +3,6 @@
 
 #include "mm/rcu.h"
 
-#ifndef GFP_KERNEL
-#define mtree_store_range(mt, first, last, entry, gfp) mtree_store_range(mt, first, last, entry)
-#endif
-
 #define map_read_lock()   samara_rcu_read_lock()
 #define map_read_unlock() samara_rcu_read_unlock()
 #define map_settle()      samara_rcu_barrier()
