@@ -39,6 +39,7 @@ static const struct contestant *const contestants[WHOS] = {&bench_samara, &bench
  * @input: of the shape and size at hand
  * @map: each contestant's, filled in random order
  * @gap_map: the same, searchable for gaps
+ * @empty_maps: input.copies of them, to be filled and emptied again
  */
 struct bench {
 	bool who[WHOS];
@@ -50,6 +51,7 @@ struct bench {
 	struct input input;
 	void *map[WHOS];
 	void *gap_map[WHOS];
+	void **empty_maps[WHOS];
 };
 
 static __attribute__((noreturn, format(printf, 1, 2))) void fail(const char *format, ...)
@@ -248,19 +250,15 @@ static void measure_gap(struct bench *bench, enum who who, enum shape shape, uns
 	report_add(who, GAP, shape, size, (end - start) / INPUT_QUERIES);
 }
 
-/* Fill fresh maps, then erase everything from them again. */
+/* Fill the empty maps, then erase everything from them again. */
 static void measure_writes(struct bench *bench, enum who who, enum shape shape, unsigned int size)
 {
 	const struct contestant *contestant = contestants[who];
 	const struct input *input = &bench->input;
 	unsigned long all = input->copies * input->n, sum = 0;
-	void **maps = calloc(input->copies, sizeof(*maps));
+	void **maps = bench->empty_maps[who];
 	double start, end;
 
-	if (!maps)
-		fail("out of memory");
-	for (unsigned long i = 0; i < input->copies; i++)
-		maps[i] = new_map(who, false);
 	start = cpu_ns();
 	for (unsigned long i = 0; i < input->copies; i++)
 		fill(bench, who, maps[i], i);
@@ -279,15 +277,11 @@ static void measure_writes(struct bench *bench, enum who who, enum shape shape, 
 					 input->n);
 	end = cpu_ns();
 	check_sum(bench, who, ERASE, sum, input->copies * input_sum_all(input));
-	contestant->settle();
-	for (unsigned long i = 0; i < input->copies; i++) {
+	for (unsigned long i = 0; i < input->copies; i++)
 		check_sum(bench, who, ERASE, contestant->iter(maps[i]), 0);
-		contestant->destroy(maps[i]);
-	}
 	if (bench->op[ERASE])
 		report_add(who, ERASE, shape, size, (end - start) / all);
 	contestant->settle();
-	free(maps);
 }
 
 static void measure_bytes(struct bench *bench, enum who who, enum shape shape, unsigned int size)
@@ -335,7 +329,7 @@ static void measure(struct bench *bench, enum who who, enum op op, enum shape sh
 		measure_iter(bench, who, shape, size);
 		break;
 	case STORE:
-		if (contestant->stores)
+		if (bench->empty_maps[who])
 			measure_writes(bench, who, shape, size);
 		break;
 	case GAP:
@@ -350,12 +344,24 @@ static void measure(struct bench *bench, enum who who, enum op op, enum shape sh
 	}
 }
 
+static void make_empty_maps(struct bench *bench, enum who who)
+{
+	unsigned long copies = bench->input.copies;
+
+	bench->empty_maps[who] = calloc(copies, sizeof(void *));
+	if (!bench->empty_maps[who])
+		fail("out of memory");
+	for (unsigned long i = 0; i < copies; i++)
+		bench->empty_maps[who][i] = new_map(who, false);
+}
+
 static void make_maps(struct bench *bench, enum shape shape)
 {
 	for (unsigned int who = 0; who < WHOS; who++) {
 		const struct contestant *contestant = contestants[who];
 
 		bench->map[who] = bench->gap_map[who] = NULL;
+		bench->empty_maps[who] = NULL;
 		if (!bench->who[who])
 			continue;
 		if (bench->op[GAP] && shape == GAPS && contestant->gap) {
@@ -363,6 +369,8 @@ static void make_maps(struct bench *bench, enum shape shape)
 			fill(bench, who, bench->gap_map[who], 0);
 			contestant->settle();
 		}
+		if ((bench->op[STORE] || bench->op[ERASE]) && contestant->stores)
+			make_empty_maps(bench, who);
 		bench->map[who] = new_map(who, false);
 		fill(bench, who, bench->map[who], 0);
 		contestant->settle();
@@ -376,6 +384,9 @@ static void destroy_maps(struct bench *bench)
 			contestants[who]->destroy(bench->map[who]);
 		if (bench->gap_map[who])
 			contestants[who]->destroy(bench->gap_map[who]);
+		for (unsigned long i = 0; bench->empty_maps[who] && i < bench->input.copies; i++)
+			contestants[who]->destroy(bench->empty_maps[who][i]);
+		free(bench->empty_maps[who]);
 	}
 }
 

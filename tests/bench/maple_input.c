@@ -9,7 +9,7 @@
 #define LARGE_GAP   (64 * PAGE)
 #define LARGE_EVERY 64ul
 /* Fewer stores than this in one go would be timed badly. */
-#define STORES_MIN  10000ul
+#define STORES_MIN  2000ul
 
 /* xorshift64* (Vigna 2016): good enough, and the same everywhere. */
 static uint64_t random_next(uint64_t *state)
