@@ -341,7 +341,7 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("1..5\n");
-	mt_init_flags(&tree, MT_FLAGS_USE_RCU | MT_FLAGS_LOCK_EXTERN);
+	mt_init_flags(&tree, MT_FLAGS_USE_RCU | MT_FLAGS_SNAPSHOT | MT_FLAGS_LOCK_EXTERN);
 	maple_poison_nodes = true;
 	maple_alloc_hook = delay_or_fail;
 	for (uintptr_t i = 0; i < READERS + WRITERS; i++) {
