@@ -109,6 +109,30 @@ static inline uintptr_t mt_child(uintptr_t encoded, unsigned int slot)
 	return (uintptr_t)mt_slot(encoded, slot);
 }
 
+/*
+ * How many of the first @count pivots are below an index. Unused pivots never are, so all of them
+ * can be compared, without a branch that would depend on the data.
+ */
+static inline unsigned int mt_pivots_below(const struct maple_node *node, unsigned long index,
+					   unsigned int count)
+{
+	unsigned int slot = 0;
+
+#pragma GCC unroll 15
+	for (unsigned int i = 0; i < count; i++)
+		slot += node->pivot[i] < index;
+	return slot;
+}
+
+/* The slot of an inner node that covers an index. */
+static inline unsigned int mt_inner_slot(uintptr_t encoded, unsigned long index)
+{
+	const struct maple_node *node = mt_node(encoded);
+
+	return mt_is_arange(encoded) ? mt_pivots_below(node, index, MAPLE_ARANGE64_SLOTS - 1)
+				     : mt_pivots_below(node, index, MAPLE_RANGE64_SLOTS - 1);
+}
+
 /* How many slots a node can have, and must have unless it is the root. */
 static inline unsigned int maple_slots_max(unsigned int kind)
 {
@@ -137,14 +161,12 @@ unsigned long maple_node_gap(uintptr_t encoded, unsigned long min, unsigned long
  * @usable: whether this CPU can
  * @load: the entry at @index below @root
  * @walk: from @root to the slot that covers @index
- * @slot: the slot of a node that covers @index
  */
 struct maple_walker {
 	const char *name;
 	bool (*usable)(void);
 	void *(*load)(uintptr_t root, unsigned long index);
 	void (*walk)(struct maple_path *path, uintptr_t root, unsigned long index);
-	unsigned int (*slot)(uintptr_t encoded, unsigned long index);
 };
 
 /* The one in use: set before main(), by what the CPU can; immutable afterwards, but for tests. */
@@ -213,7 +235,7 @@ void maple_slab_commit(struct maple_tree *mt);
 int maple_pool_fill(struct maple_tree *mt, struct maple_pool *pool, unsigned long count, gfp_t gfp);
 /* Give back what is left in a pool. */
 void maple_pool_drain(struct maple_tree *mt, struct maple_pool *pool);
-/* Nobody reads or writes any more: wait for pending frees, give everything back. */
+/* The tree is empty: give everything back, once its last readers are through. */
 void maple_slab_destroy(struct maple_tree *mt);
 
 /* ---- Writing (mm/maple_write.c, mm/maple_rebuild.c) ------------------------------------------- */

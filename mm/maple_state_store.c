@@ -29,6 +29,9 @@ static void *store(struct ma_state *mas, void *entry, bool insert, gfp_t gfp)
 		set_error(mas, ret);
 		return NULL;
 	}
+	/* Where NULL joined gaps beside it, all of the gap: as Linux has it. */
+	mas->index = w.first;
+	mas->last = w.last;
 	mas->node = NULL;
 	mas->status = ma_active;
 	return w.old;
@@ -88,6 +91,7 @@ int mas_preallocate(struct ma_state *mas, void *entry, gfp_t gfp)
 	 */
 	unsigned int height = mt_height(mas->tree);
 
+	/* Whatever it is: room for the worst store. */
 	(void)entry;
 	if (mas->index > mas->last)
 		return -EINVAL;

@@ -288,8 +288,11 @@ static int write_first(struct maple_write *w)
 	struct maple_node *leaf;
 	unsigned int at = 0;
 
-	if (!w->entry)
+	if (!w->entry) {
+		w->first = 0;
+		w->last = ULONG_MAX;
 		return 0;
+	}
 	if (maple_reserve(w->mt, w->pool, 1, w->gfp))
 		return -ENOMEM;
 	leaf = maple_node_take(w->mt, w->pool);
