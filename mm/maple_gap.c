@@ -24,18 +24,10 @@ struct search {
 	unsigned long last;
 };
 
-/* A bit for each slot of an inner node that is worth a look; without gap tracking all are. */
-static unsigned int candidates(uintptr_t encoded, const struct search *s)
+/* Whether the gaps below a slot of an inner node are all too small; without tracking, who knows. */
+static bool too_small(uintptr_t encoded, unsigned int slot, const struct search *s)
 {
-	const struct maple_node *node = mt_node(encoded);
-	unsigned int used = (2u << mt_last_slot(encoded)) - 1, mask = 0;
-
-	if (!mt_is_arange(encoded))
-		return used;
-#pragma GCC unroll 10
-	for (unsigned int i = 0; i < MAPLE_ARANGE64_SLOTS; i++)
-		mask |= (unsigned int)(node->arange.gap[i] >= s->size) << i;
-	return mask & used;
+	return mt_is_arange(encoded) && mt_node(encoded)->arange.gap[slot] < s->size;
 }
 
 /* What of [first, last] is in the range. Return: whether it is large enough. */
@@ -103,17 +95,16 @@ static bool leaf_down(uintptr_t leaf, unsigned long min, unsigned long max, stru
 
 static bool search_up(uintptr_t encoded, unsigned long min, unsigned long max, struct search *s)
 {
-	unsigned int mask;
+	unsigned int slot;
 
 	if (mt_is_leaf(encoded))
 		return leaf_up(encoded, min, max, s);
-	mask = candidates(encoded, s);
-	if (s->min > min)
-		mask &= ~0u << mt_inner_slot(encoded, s->min);
-	for (; mask; mask &= mask - 1) {
-		unsigned int slot = (unsigned int)__builtin_ctz(mask);
+	slot = s->min > min ? mt_inner_slot(encoded, s->min) : 0;
+	for (; slot <= mt_last_slot(encoded); slot++) {
 		unsigned long first = slot_min(encoded, slot, min);
 
+		if (too_small(encoded, slot, s))
+			continue;
 		if (first > s->max)
 			return false;
 		if (search_up(child_of(encoded, slot), first, slot_max(encoded, slot, max), s))
@@ -124,22 +115,20 @@ static bool search_up(uintptr_t encoded, unsigned long min, unsigned long max, s
 
 static bool search_down(uintptr_t encoded, unsigned long min, unsigned long max, struct search *s)
 {
-	unsigned int mask;
+	unsigned int slot;
 
 	if (mt_is_leaf(encoded))
 		return leaf_down(encoded, min, max, s);
-	mask = candidates(encoded, s);
-	if (s->max < max)
-		mask &= (2u << mt_inner_slot(encoded, s->max)) - 1;
-	while (mask) {
-		unsigned int slot = 31 - (unsigned int)__builtin_clz(mask);
+	slot = 1 + (s->max < max ? mt_inner_slot(encoded, s->max) : mt_last_slot(encoded));
+	while (slot-- > 0) {
 		unsigned long last = slot_max(encoded, slot, max);
 
+		if (too_small(encoded, slot, s))
+			continue;
 		if (last < s->min)
 			return false;
 		if (search_down(child_of(encoded, slot), slot_min(encoded, slot, min), last, s))
 			return true;
-		mask &= ~(1u << slot);
 	}
 	return false;
 }

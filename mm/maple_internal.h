@@ -235,6 +235,8 @@ void maple_slab_commit(struct maple_tree *mt);
 int maple_pool_fill(struct maple_tree *mt, struct maple_pool *pool, unsigned long count, gfp_t gfp);
 /* Give back what is left in a pool. */
 void maple_pool_drain(struct maple_tree *mt, struct maple_pool *pool);
+/* For debug builds: how many writes there were, this one included. */
+unsigned long maple_slab_writes(struct maple_tree *mt);
 /* The tree is empty: give everything back, once its last readers are through. */
 void maple_slab_destroy(struct maple_tree *mt);
 
@@ -296,6 +298,19 @@ static inline void maple_delay(void)
 
 /* Which rule is broken, or NULL. */
 const char *maple_check(struct maple_tree *mt);
+
+/*
+ * After a write, in debug builds: stop the process where a rule is broken. A tree is looked at once
+ * for each 64 nodes it has, so that large ones cost no more than small ones.
+ */
+#ifdef SAMARA_DEBUG
+void maple_check_write(struct maple_tree *mt);
+#else
+static inline void maple_check_write(struct maple_tree *mt)
+{
+	(void)mt;
+}
+#endif
 
 static inline bool mt_is_reserved(const void *entry)
 {

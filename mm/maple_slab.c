@@ -65,6 +65,8 @@ struct chunk {
  * @grace_period: atomic; enum grace_period. @rcu is liburcu's while it is GP_RUNNING
  * @reachable: nodes in the tree
  * @held: nodes neither free nor fresh
+ * @chunk_bytes: size of all chunks
+ * @writes: counted by debug builds
  *
  * Lock: the writers' lock, but for @grace_period.
  */
@@ -80,6 +82,7 @@ struct maple_slab {
 	unsigned long reachable;
 	unsigned long held;
 	unsigned long chunk_bytes;
+	unsigned long writes;
 };
 
 bool (*maple_alloc_hook)(void);
@@ -241,6 +244,11 @@ void maple_node_retire(struct maple_tree *mt, struct maple_node *node)
 
 	maple_chain_add(&slab->retired, node);
 	slab->reachable--;
+}
+
+unsigned long maple_slab_writes(struct maple_tree *mt)
+{
+	return ++mt->ma_slab->writes;
 }
 
 static struct maple_slab *slab_of(struct samara_rcu_head *rcu)

@@ -307,7 +307,7 @@ static int write_first(struct maple_write *w)
 	return 0;
 }
 
-int maple_write(struct maple_write *w)
+static int write_any(struct maple_write *w)
 {
 	/* Plain: the writers' lock is held, nobody else changes it. */
 	uintptr_t root = (uintptr_t)w->mt->ma_root;
@@ -335,4 +335,12 @@ int maple_write(struct maple_write *w)
 	maple_rebuild(w);
 	maple_slab_commit(w->mt);
 	return 0;
+}
+
+int maple_write(struct maple_write *w)
+{
+	int ret = write_any(w);
+
+	maple_check_write(w->mt);
+	return ret;
 }
