@@ -42,7 +42,8 @@ struct region *region_try_fault_lock(struct region_tree *tree, uint64_t address,
 /**
  * region_start_write() - mark a region: new readers are turned away (vma_start_write in Linux)
  *
- * Readers that are in stay in until region_drain(). Marking twice is as marking once.
+ * Readers that are in stay in until region_drain(). Marking twice is as marking once. A region that
+ * is not in the tree yet can be marked too: so it is from the moment it can be found.
  *
  * Context: Does not sleep. The tree is locked for writing.
  */
@@ -95,9 +96,6 @@ void lock_tree_write(struct region_tree *tree);
 
 /* Let the tree go, and with it every region that was marked: one store unlocks them all. */
 void unlock_tree_write(struct region_tree *tree);
-
-/* region_start_write() for a region that is not in the tree yet, and that no reader has seen. */
-void region_start_marked(struct region *region);
 
 /* How many regions and tree locks the calling thread holds, over all trees. */
 unsigned int lock_thread_holds(void);

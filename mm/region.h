@@ -12,6 +12,15 @@
 #include "mm/thread_state.h"
 
 /**
+ * struct range_hold - a range that is held in LOCK=range, see mm/lock_range.c
+ */
+struct range_hold {
+	uint64_t first, last;
+	const struct region *region; /* a reader's; NULL: a writer's */
+	struct range_hold *before, *next;
+};
+
+/**
  * struct region - an address range in a tree
  *
  * Lock key:
@@ -40,10 +49,11 @@ struct region {
 	struct region
 		*next_retired; /* t, l  list of those to free when the tree is unlocked; limbo */
 	struct samara_rcu_head rcu; /* after that */
-	/* What a lock design has in each region; most have nothing. All p. */
+	/* What a lock design has in each region; some have nothing. */
 	union {
-		struct phase_lock rwlock; /* LOCK=rwsem */
-		uint32_t count;           /* LOCK=refcount, LOCK=spf */
+		struct phase_lock rwlock; /* p: LOCK=rwsem */
+		uint32_t count;           /* p: LOCK=refcount, LOCK=spf */
+		struct range_hold hold;   /* LOCK=range: the writer's, by the range lock's mutex */
 	} own;
 };
 

@@ -77,7 +77,7 @@ static void commit(struct cut *cut)
 	if (!cut->parts)
 		return;
 	region_start_cut(cut->old);
-	region_start_marked(cut->part[0]);
+	region_start_write(cut->part[0]);
 	for (unsigned int i = 0; i < cut->parts; i++)
 		mas_store_prealloc(&cut->store[i], cut->part[i]);
 	/* After the stores: who finds it detached looks up again, and finds its parts. */

@@ -89,11 +89,6 @@ void unlock_tree_write(struct region_tree *tree)
 	phase_write_unlock(&tree->lock);
 }
 
-void region_start_marked(struct region *region)
-{
-	mark(region);
-}
-
 unsigned int lock_thread_holds(void)
 {
 	return thread_holds.count;

@@ -157,7 +157,10 @@ static void read_some(uint64_t *dice)
 
 		if (last >= CELLS)
 			last = CELLS - 1;
-		if (!held && throw(dice, 2))
+		if (want == 1 && throw(dice, 4) == 0)
+			region =
+				region_try_fault_lock(tree, at, first, last, &hold[0].guard, &busy);
+		else if (!held && throw(dice, 2))
 			region = region_read_lock_range(tree, at, first, last, &hold[0].guard);
 		else
 			region = region_try_read_lock_range(tree, at, first, last,
@@ -420,10 +423,11 @@ static void *duel_reader(void *arg)
 
 	(void)arg;
 	on_cpu(0);
-	while (running()) {
+	for (unsigned int round = 0; running(); round++) {
 		uint64_t a, b;
 
-		if (!region_try_read_lock(tree, CELLS, &guard, &busy))
+		if (!(round / 1024 % 2 ? region_try_fault_lock : region_try_read_lock_range)(
+			    tree, CELLS, CELLS, CELLS, &guard, &busy))
 			continue;
 		for (unsigned int i = 0; i < 8; i++) {
 			b = __atomic_load_n(&duel.b, __ATOMIC_ACQUIRE);
