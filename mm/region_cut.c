@@ -40,7 +40,7 @@ static int add_part(struct cut *cut, uint64_t first, uint64_t last, region_part_
 
 	if (!part)
 		return -ENOMEM;
-	ret = mas_preallocate(&store, part);
+	ret = mas_preallocate(&store, part, GFP_KERNEL);
 	if (ret) {
 		free(part);
 		return ret;
@@ -113,7 +113,7 @@ bool region_unite(struct region *low, struct region *high, region_part_fn *part)
 
 	if (!whole)
 		return false;
-	if (mas_preallocate(&mas, whole))
+	if (mas_preallocate(&mas, whole, GFP_KERNEL))
 		goto fail;
 	if (!region_try_start_cut(low) || !region_try_start_cut(high)) {
 		mas_destroy(&mas);
