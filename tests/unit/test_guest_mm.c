@@ -17,6 +17,7 @@
 
 #include <samara/guest_mm.h>
 
+#include "mm/lock.h"
 #include "tests/lib/interpose.h"
 
 /*
@@ -1409,7 +1410,7 @@ static void test_fresh_counters(void **state)
 	struct fixture *f = *state;
 	struct guest_mm_stats s = stats(f);
 
-	assert_string_equal(s.lock, SAMARA_LOCK);
+	assert_string_equal(s.lock, lock_design);
 	assert_int_equal(s.lock_success + s.lock_abort + s.lock_retry + s.lock_miss, 0);
 	assert_int_equal(s.faults + s.pins + s.plugs + s.failed_operations, 0);
 }
