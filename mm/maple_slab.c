@@ -160,7 +160,8 @@ static int make_slab(struct maple_tree *mt)
 	if (!slab)
 		return -ENOMEM;
 	memset(slab, 0, sizeof(*slab));
-	samara_rcu_start();
+	if (mt_in_rcu(mt))
+		samara_rcu_start();
 	mt->ma_slab = slab;
 	return 0;
 }

@@ -77,6 +77,7 @@ void mtree_unlock(struct maple_tree *mt)
 
 void mt_set_in_rcu(struct maple_tree *mt)
 {
+	samara_rcu_start();
 	mtree_lock(mt);
 	mt->ma_flags |= MT_FLAGS_USE_RCU;
 	mtree_unlock(mt);
