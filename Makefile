@@ -80,12 +80,19 @@ $(O)/%.o: %.c
 	@echo "  CC      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(if $(filter vmm/% tests/%,$<),$(VMM_CFLAGS)) $(C_ALL) -MMD -MP -c -o $@ $<
 
-# ---- Generated: the DSDT by iasl, the stress guest as an ELF image within samara -----------------
+# ---- Generated: ACPI tables by iasl, the stress guest as an ELF image within samara -----------------
 
-$(O)/vmm/acpi.o: $(O)/vmm/dsdt.hex
+$(O)/vmm/acpi.o: $(O)/vmm/dsdt.hex $(O)/vmm/memory_hotplug.hex
 $(O)/vmm/dsdt.hex: vmm/dsdt.asl devices/power_registers.h
 	@echo "  IASL    $@"
 	$(Q)mkdir -p $(@D) && iasl -tc -p $(O)/vmm/dsdt $< > $(O)/vmm/dsdt.log || { cat $(O)/vmm/dsdt.log; exit 1; }
+
+# Its macros take the C preprocessor.
+$(O)/vmm/memory_hotplug.hex: vmm/memory_hotplug.asl devices/memory_hotplug_registers.h
+	@echo "  IASL    $@"
+	$(Q)mkdir -p $(@D) && $(CC) -E -P -undef -x c $< -o $(O)/vmm/memory_hotplug.i && \
+		{ iasl -tc -p $(O)/vmm/memory_hotplug $(O)/vmm/memory_hotplug.i > $(O)/vmm/memory_hotplug.log || \
+		{ cat $(O)/vmm/memory_hotplug.log; exit 1; }; }
 
 GUEST_CFLAGS := -std=gnu11 $(WARN) -O2 -g0 -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=small \
                 -mgeneral-regs-only -mno-red-zone -fno-asynchronous-unwind-tables -fcf-protection=none

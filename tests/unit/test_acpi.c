@@ -68,9 +68,11 @@ static const uint8_t *table_of(const struct acpi_tables *tables, const char *sig
 
 static void build(unsigned int cpus, struct acpi_tables *tables)
 {
+	const struct acpi_machine machine = {.cpus = cpus};
 	struct samara_error err = {0};
 
-	assert_int_equal(acpi_build(cpus, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, tables, &err), 0);
+	assert_int_equal(acpi_build(&machine, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, tables, &err),
+			 0);
 }
 
 static void test_rsdp(void **state)
@@ -197,15 +199,16 @@ static void test_madt(void **state)
 
 static void test_no_room(void **state)
 {
+	const struct acpi_machine machine = {.cpus = 200}, too_many = {.cpus = VM_MAX_CPUS + 1};
 	struct acpi_tables tables;
 	struct samara_error err = {0};
 
 	(void)state;
-	assert_int_equal(acpi_build(200, LAYOUT_ACPI_GPA, 2048, &tables, &err), -E2BIG);
+	assert_int_equal(acpi_build(&machine, LAYOUT_ACPI_GPA, 2048, &tables, &err), -E2BIG);
 	assert_non_null(strstr(err.text, "200 vCPUs need"));
 	/* The APIC id 255 means all: a byte names no more. */
 	assert_int_equal(
-		acpi_build(VM_MAX_CPUS + 1, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &tables, &err),
+		acpi_build(&too_many, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &tables, &err),
 		-E2BIG);
 	assert_non_null(strstr(err.text, "255 vCPUs"));
 }

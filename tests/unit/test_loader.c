@@ -632,20 +632,20 @@ static void test_memory_map_is_whole(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < room; i++, gpa += 2 * SAMARA_PAGE_BYTES)
 		assert_int_equal(guest_mm_plug(mm, gpa, SAMARA_PAGE_BYTES, GUEST_MM_RDWR, &err), 0);
-	assert_int_equal(memory_map_build(&map, mm, &err), 0);
+	assert_int_equal(memory_map_build(&map, mm, NULL, 0, &err), 0);
 	assert_int_equal(map.count, MEMORY_MAP_ENTRIES);
 	assert_int_equal(map.entries[map.count - 1].gpa, gpa - 2 * SAMARA_PAGE_BYTES);
 	assert_int_equal(map.entries[map.count - 1].type, MEMORY_RAM);
 
 	assert_int_equal(guest_mm_plug(mm, gpa, SAMARA_PAGE_BYTES, GUEST_MM_RDWR, &err), 0);
-	assert_int_equal(memory_map_build(&map, mm, &err), -ENOSPC);
+	assert_int_equal(memory_map_build(&map, mm, NULL, 0, &err), -ENOSPC);
 	assert_non_null(strstr(err.text, "more than 126 separate ranges"));
 
 	/* A page between two of them makes one range of three. */
 	assert_int_equal(
 		guest_mm_plug(mm, gpa - SAMARA_PAGE_BYTES, SAMARA_PAGE_BYTES, GUEST_MM_RDWR, &err),
 		0);
-	assert_int_equal(memory_map_build(&map, mm, &err), 0);
+	assert_int_equal(memory_map_build(&map, mm, NULL, 0, &err), 0);
 	assert_int_equal(map.count, MEMORY_MAP_ENTRIES);
 	guest_mm_destroy(mm);
 }

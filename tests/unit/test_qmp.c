@@ -48,10 +48,17 @@ struct vm {
 
 static struct vm straw;
 
+static void tell_by(enum vm_event event, bool by_guest)
+{
+	const struct vm_notice notice = {.event = event, .by_guest = by_guest};
+
+	if (straw.listener)
+		straw.listener(&notice, straw.listener_arg);
+}
+
 static void tell(enum vm_event event)
 {
-	if (straw.listener)
-		straw.listener(event, false, straw.listener_arg);
+	tell_by(event, false);
 }
 
 int vm_pause(struct vm *vm, struct samara_error *err)
@@ -82,6 +89,37 @@ void vm_quit(struct vm *vm)
 {
 	tell(VM_EVENT_SHUTDOWN);
 	vm->quits++;
+}
+
+void vm_powerdown(struct vm *vm)
+{
+	(void)vm;
+	tell(VM_EVENT_POWERDOWN);
+}
+
+/* It has no devices; tests/unit/test_qmp_memory.c has. */
+struct memory_devices *vm_memory_devices(struct vm *vm)
+{
+	(void)vm;
+	return NULL;
+}
+
+struct dimms *vm_dimms(struct vm *vm)
+{
+	(void)vm;
+	return NULL;
+}
+
+struct qom *vm_qom(struct vm *vm)
+{
+	(void)vm;
+	return NULL;
+}
+
+const struct vm_balloon *vm_get_balloon(struct vm *vm)
+{
+	(void)vm;
+	return NULL;
 }
 
 enum vm_state vm_get_state(struct vm *vm)
@@ -669,7 +707,7 @@ static void events_reach_all_that_negotiated(void **state)
 	expect_ok(two, "{\"execute\":\"cont\"}");
 	expect_ok(two, "{\"execute\":\"system_reset\"}");
 	assert_int_equal(straw.resets, 1);
-	straw.listener(VM_EVENT_SHUTDOWN, true, straw.listener_arg);
+	tell_by(VM_EVENT_SHUTDOWN, true);
 	event = hear(two);
 	assert_string_equal(text_at(event, "event", NULL), "SHUTDOWN");
 	assert_true(json_is_true(json_object_get(json_object_get(event, "data"), "guest")));
@@ -771,7 +809,7 @@ static void a_client_that_never_reads_is_dropped(void **state)
 	(void)state;
 	/* 1 MiB of backlog and the socket's buffer, with some 90 bytes per event. */
 	for (i = 0; i < 40000; i++)
-		straw.listener(VM_EVENT_STOP, false, straw.listener_arg);
+		tell(VM_EVENT_STOP);
 	expect_alive();
 	expect_end(fd);
 	close(fd);
