@@ -26,6 +26,7 @@
 
 #include "devices/bus.h"
 #include "vmm/commands.h"
+#include "vmm/memory_devices.h"
 #include "vmm/qmp.h"
 #include "vmm/qmp_client.h"
 
@@ -36,6 +37,8 @@
 
 struct vm {
 	struct vm_config config;
+	struct memory_devices *memory_devices;
+	struct qom *qom;
 	vm_event_fn *listener;
 	void *listener_arg;
 	_Atomic enum vm_state state;
@@ -97,11 +100,10 @@ void vm_powerdown(struct vm *vm)
 	tell(VM_EVENT_POWERDOWN);
 }
 
-/* It has no devices; tests/unit/test_qmp_memory.c has. */
+/* It has no devices, nor slots for them; tests/unit/test_qmp_memory.c has. */
 struct memory_devices *vm_memory_devices(struct vm *vm)
 {
-	(void)vm;
-	return NULL;
+	return vm->memory_devices;
 }
 
 struct dimms *vm_dimms(struct vm *vm)
@@ -112,8 +114,7 @@ struct dimms *vm_dimms(struct vm *vm)
 
 struct qom *vm_qom(struct vm *vm)
 {
-	(void)vm;
-	return NULL;
+	return vm->qom;
 }
 
 const struct vm_balloon *vm_get_balloon(struct vm *vm)
@@ -244,10 +245,16 @@ static struct qmp_server *server;
 
 static int start(void **state)
 {
+	struct memory_devices_config devices = {.nodes = 1};
 	struct samara_error err = {0};
 
 	(void)state;
 	memset(&straw, 0, sizeof(straw));
+	if (qom_create(&straw.qom))
+		return -1;
+	devices.qom = straw.qom;
+	if (memory_devices_create(&devices, &straw.memory_devices, &err))
+		return -1;
 	straw.state = VM_RUNNING;
 	straw.config.cpus = 2;
 	straw.region_count = 3;
@@ -266,6 +273,8 @@ static int stop(void **state)
 	straw.release = true;
 	qmp_server_stop(server);
 	straw.listener = NULL;
+	memory_devices_destroy(straw.memory_devices);
+	qom_destroy(straw.qom);
 	return lstat(path, &stat) == 0; /* the socket file is gone */
 }
 
