@@ -3,9 +3,9 @@
 # What the cases about DIMMs share; on top of the machine's lib.sh.
 DIMM_CMDLINE='console=ttyS0 panic=-1 mitigations=off memhp_default_state=online_movable'
 
-# dimm_guest PERCENT [MODULE...]: the guest of guests/dimm.sh, which fills that part of what is free.
+# dimm_guest FULL_EVERY [MODULE...]: the guest of guests/dimm.sh.
 dimm_guest() {
-	sed "s/FILL_PERCENT/$1/" /lab/guests/dimm.sh | guest_script
+	sed "s/FULL_EVERY/$1/" /lab/guests/dimm.sh | guest_script
 	shift
 	add_to_initrd /lab/bin/fill bin/fill
 	for module; do
@@ -22,7 +22,7 @@ add_to_initrd() {
 }
 
 resident() {
-	sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' "/proc/$pid/status"
+	sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"
 }
 
 # plug_and_check MIB ID COUNT [OPTION...]: for the COUNT-th time the guest gets more memory.
