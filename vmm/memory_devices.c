@@ -346,7 +346,7 @@ static int take_backend(struct memory_devices *devices, struct memory_device *de
 	struct memory_backend *backend = find_backend(devices, memdev);
 
 	if (!backend)
-		return samara_error_set(err, -ENOENT, "Device '%.64s' not found", memdev);
+		return samara_error_set(err, -ENODEV, "Device '%.64s' not found", memdev);
 	if (backend->used)
 		return samara_error_set(err, -EBUSY, "can't use already busy memdev: %s", memdev);
 	device->backend = backend;

@@ -180,7 +180,7 @@ struct memory_device_request {
  *
  * Plugs nothing, and adds it to no list.
  *
- * Return: 0; -EEXIST (the id, or part of the place, is taken), -ENOENT (no such backend), -EBUSY (a
+ * Return: 0; -EEXIST (the id, or part of the place, is taken), -ENODEV (no such backend), -EBUSY (a
  * device has that backend), -EINVAL (node or gpa), -ENOSPC (no room left), -ENOMEM.
  */
 int memory_device_init(struct memory_devices *devices, struct memory_device *device,

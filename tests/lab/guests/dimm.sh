@@ -24,7 +24,7 @@ while :; do
 			usleep 300000
 		done
 		echo "guest: now $((now / 1024)) MiB, $(((now - first) / 1024)) more than at first, blocks $(blocks) MiB"
-		if [ $((now - first)) -gt 65536 ]; then
+		if [ $last -ne 0 ] && [ "$now" -gt $last ]; then
 			free=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
 			mib=200
 			[ $((fills % FULL_EVERY)) -ne 0 ] || mib=$((free * 85 / 100 / 1024))
