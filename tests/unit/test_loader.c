@@ -798,6 +798,17 @@ static void test_layout(void **state)
 	assert_false(layout_is_window(&layout, 8 * GIB));
 	assert_false(layout_is_window(&layout, LAYOUT_IOAPIC_GPA));
 
+	/* Memory devices come after the RAM at start, in whole blocks of Linux. */
+	assert_int_equal(layout_init(&layout, 512 * MIB, 2 * GIB, 40, &err), 0);
+	assert_true(layout.hotplug_gpa == 4 * GIB);
+	assert_true(layout.hotplug_bytes >= 2 * GIB - 512 * MIB);
+	assert_int_equal(layout_init(&layout, 3 * GIB + 100 * MIB, 4 * GIB, 40, &err), 0);
+	assert_true(layout.hotplug_gpa == 4 * GIB + 128 * MIB);
+	assert_true(layout.hotplug_bytes >= GIB - 100 * MIB);
+	assert_true(layout.hotplug_gpa + layout.hotplug_bytes == 4 * GIB + layout.high_bytes);
+	assert_int_equal(layout_init(&layout, 4 * GIB, 4 * GIB, 40, &err), 0);
+	assert_int_equal(layout.hotplug_bytes, 0);
+
 	assert_int_equal(layout_init(&layout, GIB, (1024 - 3) * GIB, 40, &err), 0);
 	assert_int_equal(layout_init(&layout, GIB, (1024 - 2) * GIB, 40, &err), -ERANGE);
 	assert_non_null(strstr(err.text, "1046528 MiB"));
