@@ -296,7 +296,7 @@ static void test_srat(void **state)
 	const uint64_t gib = UINT64_C(1) << 30, node_bytes[] = {2 * gib, 2 * gib, gib};
 	const uint8_t cpu_nodes[] = {0, 1, 1, 2};
 	const struct affinity with_room[] = {
-		{0, 0, 2 * gib, 1},	  {1, 2 * gib, gib, 1},	    {1, 4 * gib, gib, 1},
+		{0, 0, 2 * gib, 1},   {1, 2 * gib, gib, 1},     {1, 4 * gib, gib, 1},
 		{2, 5 * gib, gib, 1}, {2, 6 * gib, 3 * gib, 3},
 	};
 	struct layout layout;

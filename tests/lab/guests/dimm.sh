@@ -11,8 +11,8 @@ blocks() {
 		0x$(cat /sys/devices/system/memory/block_size_bytes) / 1048576))
 }
 
-grep -c . /sys/bus/acpi/devices/PNP0C80*/path 2>/dev/null | tail -n 1
-first=$(total) last=0 fills=0
+first=$(total) fills=0
+last=$first
 echo "guest: start $((first / 1024)) MiB in $(blocks) MiB of blocks, nodes $(cat /sys/devices/system/node/online)"
 while :; do
 	now=$(total)
@@ -24,7 +24,7 @@ while :; do
 			usleep 300000
 		done
 		echo "guest: now $((now / 1024)) MiB, $(((now - first) / 1024)) more than at first, blocks $(blocks) MiB"
-		if [ $last -ne 0 ] && [ "$now" -gt $last ]; then
+		if [ "$now" -gt "$last" ]; then
 			free=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
 			mib=200
 			[ $((fills % FULL_EVERY)) -ne 0 ] || mib=$((free * 85 / 100 / 1024))
