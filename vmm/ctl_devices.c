@@ -12,6 +12,7 @@
 
 #include "vmm/config.h"
 #include "vmm/ctl.h"
+#include "vmm/layout.h"
 #include "vmm/qmp_client.h"
 
 /* How long the guest is waited for, unless --timeout says otherwise. */
@@ -259,7 +260,7 @@ static const char *insertion_failure(uint64_t status)
 	case 0x82:
 		return "it does not support insertion";
 	default:
-		return "it gives no reason (Linux takes whole blocks, of 128 MiB mostly)";
+		return "it gives no reason";
 	}
 }
 
@@ -339,6 +340,15 @@ static int plug_dimm(struct qmp_client *client, const struct words *words, uint6
 	return 0;
 }
 
+/* Linux reports success all the same: acpi_memory_device_add() fails on its own. */
+static void warn_of_odd_size(uint64_t size_bytes)
+{
+	if (size_bytes % LAYOUT_HOTPLUG_ALIGN)
+		fprintf(stderr,
+			"samara ctl: warning: that is no multiple of 128 MiB: Linux says that "
+			"it takes it, and most likely does not use it\n");
+}
+
 static int plug(const char *path, int count, char **list, struct samara_error *err)
 {
 	struct qmp_client *client = NULL;
@@ -353,6 +363,8 @@ static int plug(const char *path, int count, char **list, struct samara_error *e
 	ret = qmp_client_connect(path, &client, err);
 	if (!ret)
 		ret = plug_dimm(client, &words, size_bytes, err);
+	if (!ret)
+		warn_of_odd_size(size_bytes);
 	qmp_client_close(client);
 	return ret;
 }
