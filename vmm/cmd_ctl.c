@@ -257,7 +257,7 @@ static void print_usage(FILE *to)
 	fputs("usage: samara ctl SOCKET VERB ...\n", to);
 	for (i = 0; i < VERB_COUNT; i++)
 		fprintf(to, FORMAT, verbs[i].name, verbs[i].usage, verbs[i].summary);
-	for (verb = ctl_device_verbs; verb->name; verb++)
+	for (verb = ctl_long_verbs; verb->name; verb++)
 		fprintf(to, FORMAT, verb->name, verb->usage, verb->summary);
 	fprintf(to, FORMAT, "raw", "'JSON'", "send one QMP command, print what it returns");
 	fputs("GPA and SIZE are bytes: 0x100000000, 128M, 4G.\n", to);
@@ -409,17 +409,17 @@ static int count_operands(int count, char **words)
 }
 
 /* NULL: there is none that takes so many operands; plug and unplug exist for ranges, too. */
-static const struct ctl_verb *find_device_verb(const char *name, int count, char **words)
+static const struct ctl_verb *find_long_verb(const char *name, int count, char **words)
 {
 	const struct ctl_verb *verb;
 
-	for (verb = ctl_device_verbs; verb->name; verb++)
+	for (verb = ctl_long_verbs; verb->name; verb++)
 		if (!strcmp(verb->name, name) && verb->operands == count_operands(count, words))
 			return verb;
 	return NULL;
 }
 
-static int run_device_verb(const char *path, const struct ctl_verb *verb, int count, char **words)
+static int run_long_verb(const char *path, const struct ctl_verb *verb, int count, char **words)
 {
 	struct samara_error err = {0};
 	int ret = verb->run(path, count, words, &err);
@@ -435,7 +435,7 @@ static int run_device_verb(const char *path, const struct ctl_verb *verb, int co
 
 int cmd_ctl(int argc, char **argv)
 {
-	const struct ctl_verb *device_verb;
+	const struct ctl_verb *long_verb;
 	struct samara_error err = {0};
 	const char *path;
 	unsigned int i;
@@ -452,9 +452,9 @@ int cmd_ctl(int argc, char **argv)
 	path = strncmp(argv[1], "unix:", 5) ? argv[1] : argv[1] + 5;
 	if (!strcmp(argv[2], "raw"))
 		return run_raw(path, argc - 3, argv + 3);
-	device_verb = find_device_verb(argv[2], argc - 3, argv + 3);
-	if (device_verb)
-		return run_device_verb(path, device_verb, argc - 3, argv + 3);
+	long_verb = find_long_verb(argv[2], argc - 3, argv + 3);
+	if (long_verb)
+		return run_long_verb(path, long_verb, argc - 3, argv + 3);
 	for (i = 0; i < VERB_COUNT; i++)
 		if (!strcmp(verbs[i].name, argv[2]))
 			return run_verb(path, &verbs[i], argc - 3, argv + 3);

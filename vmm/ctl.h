@@ -43,7 +43,7 @@ struct ctl_verb {
 	const char *summary;
 };
 
-/* Those about memory devices, ended by one without a name (ctl_devices.c). */
-extern const struct ctl_verb ctl_device_verbs[];
+/* Those about memory devices, and that which shows events; ended by one without a name (ctl_devices.c). */
+extern const struct ctl_verb ctl_long_verbs[];
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * samara ctl's verbs for memory devices: they ask, and then wait for what the guest does.
+ * samara ctl's verbs that wait for the guest: those for memory devices ask, and then see what it
+ * does; `events` shows all that happens.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -636,11 +637,38 @@ static int resize(const char *path, int count, char **list, struct samara_error 
 	return ret;
 }
 
-const struct ctl_verb ctl_device_verbs[] = {
+/* ---- events ---------------------------------------------------------------------------------- */
+
+static int events(const char *path, int count, char **list, struct samara_error *err)
+{
+	struct qmp_client *client = NULL;
+	struct words words;
+	int ret = parse_words(count, list, "", &words, err);
+
+	if (!ret)
+		ret = qmp_client_connect(path, &client, err);
+	if (ret)
+		return ret;
+	while (!ret) {
+		json_t *event = NULL;
+
+		ret = qmp_client_next_event(client, -1, &event, err);
+		if (!ret && (json_dumpf(event, stdout, JSON_COMPACT) || putchar('\n') == EOF ||
+			     fflush(stdout)))
+			ret = samara_error_set(err, -EIO, "standard output can't be written");
+		json_decref(event);
+	}
+	qmp_client_close(client);
+	/* The VM's end is the end of the events. */
+	return ret == -ECONNRESET ? 0 : ret;
+}
+
+const struct ctl_verb ctl_long_verbs[] = {
 	{"plug", "SIZE [--id ID] [--node N]", 1, plug,
 	 "give the guest a DIMM, wait until it has it"},
 	{"unplug", "ID", 1, unplug, "ask the guest for a DIMM back, wait until it is"},
 	{"resize", "SIZE", 1, resize, "give the guest that much memory in all (virtio-mem)"},
 	{"devices", "[--json]", 0, devices, "list memory devices"},
+	{"events", "", 0, events, "print what happens, a line of JSON each, until the VM ends"},
 	{NULL, NULL, 0, NULL, NULL},
 };

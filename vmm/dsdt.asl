@@ -32,6 +32,16 @@ DefinitionBlock ("", "DSDT", 2, "SAMARA", "SAMARA  ", 1)
 			})
 		}
 
+		/* pvpanic (QEMU, docs/specs/pvpanic.rst). */
+		Device (PEVT)
+		{
+			Name (_HID, "QEMU0001")
+			Name (_CRS, ResourceTemplate ()
+			{
+				IO (Decode16, 0x505, 0x505, 1, 1)
+			})
+		}
+
 		/* The power button (4.8.2.2.1.2), and the Generic Event Device (5.6.9) that tells of it. */
 		Device (PWRB)
 		{

@@ -62,6 +62,7 @@
 #define LAYOUT_RTC_PORT          0x70u
 #define LAYOUT_RTC_GSI           8u
 #define LAYOUT_I8042_PORT        0x60u
+#define LAYOUT_PVPANIC_PORT      0x505u /* as QEMU has it */
 #define LAYOUT_POWER_PORT        0x600u
 #define LAYOUT_POWER_BUTTON_GSI  10u
 

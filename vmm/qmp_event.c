@@ -22,6 +22,8 @@
 
 static const struct qmp_arg by_whom[] = {MEMBER("guest", BOOL), MEMBER("reason", STRING), END};
 
+static const struct qmp_arg panicked[] = {MEMBER("action", STRING), END};
+
 static const struct qmp_arg ost_info[] = {OPTION("device", STRING),    MEMBER("slot", STRING),
 					  MEMBER("slot-type", STRING), MEMBER("source", SIZE),
 					  MEMBER("status", SIZE),      END};
@@ -45,6 +47,7 @@ const struct qmp_event qmp_events[] = {
 	[VM_EVENT_RESET] = {"RESET", by_whom},
 	[VM_EVENT_SHUTDOWN] = {"SHUTDOWN", by_whom},
 	[VM_EVENT_POWERDOWN] = {"POWERDOWN", NULL},
+	[VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", panicked},
 	[VM_EVENT_ACPI_OST] = {"ACPI_DEVICE_OST", ost},
 	[VM_EVENT_DEVICE_DELETED] = {"DEVICE_DELETED", device},
 	[VM_EVENT_UNPLUG_REFUSED] = {"DEVICE_UNPLUG_GUEST_ERROR", refused},
@@ -66,6 +69,8 @@ static json_t *data(const struct vm_notice *notice)
 	case VM_EVENT_SHUTDOWN:
 		return json_pack("{s:b, s:s}", "guest", notice->by_guest, "reason",
 				 notice->by_guest ? "guest-shutdown" : "host-qmp-quit");
+	case VM_EVENT_GUEST_PANICKED:
+		return json_pack("{s:s}", "action", "run");
 	case VM_EVENT_ACPI_OST:
 		snprintf(slot, sizeof(slot), "%u", notice->slot);
 		return json_pack("{s:{s:s*, s:s, s:s, s:I, s:I}}", "info", "device", notice->device,

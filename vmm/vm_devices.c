@@ -8,6 +8,7 @@
 
 #include "devices/i8042.h"
 #include "devices/power.h"
+#include "devices/pvpanic.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
 #include "vmm/vm_internal.h"
@@ -20,6 +21,13 @@ static void guest_reset(void *arg)
 static void guest_poweroff(void *arg)
 {
 	vm_request_poweroff(arg);
+}
+
+static void guest_panicked(void *arg)
+{
+	const struct vm_notice notice = {.event = VM_EVENT_GUEST_PANICKED, .by_guest = true};
+
+	vm_notify(arg, &notice);
 }
 
 static size_t console_receive(void *arg, const uint8_t *bytes, size_t count)
@@ -118,13 +126,18 @@ static int create_switches(struct vm *vm, struct samara_error *err)
 	int ret;
 
 	if (i8042_create(guest_reset, vm, &devices->i8042) ||
-	    power_create(guest_poweroff, guest_reset, vm, &devices->power))
+	    power_create(guest_poweroff, guest_reset, vm, &devices->power) ||
+	    pvpanic_create(guest_panicked, vm, &devices->pvpanic))
 		return samara_error_set(err, -ENOMEM, "reset and power switches: out of memory");
 	ret = create_irq(&devices->button_irq, err);
 	if (ret)
 		return ret;
 	ret = bus_attach(devices->pio, LAYOUT_I8042_PORT, I8042_PORTS, "i8042", &i8042_bus_ops,
 			 devices->i8042, err);
+	if (ret)
+		return ret;
+	ret = bus_attach(devices->pio, LAYOUT_PVPANIC_PORT, PVPANIC_PORTS, "pvpanic",
+			 &pvpanic_bus_ops, devices->pvpanic, err);
 	if (ret)
 		return ret;
 	return bus_attach(devices->pio, LAYOUT_POWER_PORT, POWER_PORTS, "power", &power_bus_ops,
@@ -211,6 +224,8 @@ void vm_devices_destroy(struct vm *vm)
 	dimms_destroy(devices->dimms);
 	if (devices->mmio)
 		bus_destroy(devices->mmio);
+	if (devices->pvpanic)
+		pvpanic_destroy(devices->pvpanic);
 	if (devices->power)
 		power_destroy(devices->power);
 	if (devices->i8042)
@@ -234,6 +249,7 @@ void vm_devices_reset(struct vm *vm)
 	serial_reset(vm->devices.serial);
 	rtc_reset(vm->devices.rtc);
 	power_reset(vm->devices.power);
+	pvpanic_reset(vm->devices.pvpanic);
 	drain_irq(&vm->devices.serial_irq);
 	drain_irq(&vm->devices.rtc_irq);
 	drain_irq(&vm->devices.button_irq);

@@ -9,9 +9,10 @@
 enum vm_event {
 	VM_EVENT_STOP, /* paused */
 	VM_EVENT_RESUME,
-	VM_EVENT_RESET,     /* by guest or host */
-	VM_EVENT_SHUTDOWN,  /* ends: guest power-off, quit */
-	VM_EVENT_POWERDOWN, /* the power button was pressed */
+	VM_EVENT_RESET,          /* by guest or host */
+	VM_EVENT_SHUTDOWN,       /* ends: guest power-off, quit */
+	VM_EVENT_GUEST_PANICKED, /* the guest says so; it runs on */
+	VM_EVENT_POWERDOWN,      /* the power button was pressed */
 
 	VM_EVENT_ACPI_OST,       /* device, slot, source, status: what the guest says of it */
 	VM_EVENT_DEVICE_DELETED, /* device, path: the guest has let it go */

@@ -41,6 +41,7 @@ struct vm_devices {
 	struct rtc *rtc;
 	struct i8042 *i8042;
 	struct power *power;
+	struct pvpanic *pvpanic;
 	struct dimms *dimms; /* NULL: no slots */
 	struct irq serial_irq, rtc_irq, memory_irq, button_irq;
 };

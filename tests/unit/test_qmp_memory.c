@@ -897,17 +897,12 @@ static void check_list(const json_t *schema, const json_t *list)
 
 static void the_schema_is_whole(void **state)
 {
-	static const char *const events[] = {"RESUME",
-					     "STOP",
-					     "SHUTDOWN",
-					     "POWERDOWN",
-					     "RESET",
-					     "ACPI_DEVICE_OST",
-					     "MEMORY_DEVICE_SIZE_CHANGE",
-					     "DEVICE_DELETED",
-					     "DEVICE_UNPLUG_GUEST_ERROR",
-					     "MEM_UNPLUG_ERROR",
-					     "BALLOON_CHANGE"};
+	static const char *const events[] = {"RESUME",           "STOP",
+					     "SHUTDOWN",         "POWERDOWN",
+					     "GUEST_PANICKED",   "RESET",
+					     "ACPI_DEVICE_OST",  "MEMORY_DEVICE_SIZE_CHANGE",
+					     "DEVICE_DELETED",   "DEVICE_UNPLUG_GUEST_ERROR",
+					     "MEM_UNPLUG_ERROR", "BALLOON_CHANGE"};
 	int fd = peer_greet();
 	json_t *schema = query(fd, "query-qmp-schema"), *commands = query(fd, "query-commands");
 	const json_t *entry, *other, *object_add;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # limit: 100
 # Two NUMA nodes, each with a vCPU and memory; a DIMM from the start in one of them, another one plugged
-# into the other; and the power button.
+# into the other; the power button, and what a guest that panics says.
 . /lab/guests/dimm-case.sh
 guest_script <<'SCRIPT'
 memory() {
@@ -25,6 +25,8 @@ while :; do
 	if [ "$(presses)" -gt 0 ] && [ $said -eq 0 ]; then
 		echo "guest: the power button was pressed"
 		said=1
+		# As the driver (pvpanic-mmio) does it when the kernel panics.
+		printf '\001' | dd of=/dev/port bs=1 seek=$((0x505)) 2>/dev/null
 	fi
 	usleep 100000
 done
@@ -33,6 +35,7 @@ add_to_initrd /lab/modules/button.ko button.ko
 boot_background --memory 512M,max=4G --cpus 2 --numa memory=256M,cpus=0 --numa memory=256M,cpus=1 \
 	--dimm 128M,node=1,id=first --qmp "unix:$SOCKET" --cmdline "$DIMM_CMDLINE"
 wait_line '^guest: node 1'
+"$SAMARA" ctl "$SOCKET" events >"$CASE/out/events" &
 expect_line '^guest: node 0: CPUs 0, (192|224) MiB'
 expect_line '^guest: node 1: CPUs 1, 3[0-9][0-9] MiB'
 wait_line '^guest: nodes have 2[0-9][0-9] and 3[0-9][0-9] MiB'
@@ -42,7 +45,14 @@ ctl unplug first
 wait_line '^guest: nodes have (4[4-9][0-9]|5[0-9][0-9]) and 2[0-9][0-9] MiB'
 ctl raw '{"execute":"system_powerdown"}'
 wait_line '^guest: the power button was pressed'
+until grep -q GUEST_PANICKED "$CASE/out/events"; do
+	kill -0 "$pid" || fail "samara ended"
+	usleep 100000
+done
 expect_healthy
 ctl quit
 wait_guest
 expect_status 0
+expect_line '"event": ?"ACPI_DEVICE_OST".*"device": ?"dimm0"' "$CASE/out/events"
+expect_line '"event": ?"DEVICE_DELETED".*"device": ?"first"' "$CASE/out/events"
+expect_line '"event": ?"POWERDOWN"' "$CASE/out/events"
