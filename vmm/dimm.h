@@ -28,7 +28,7 @@ int dimms_create(struct memory_devices *devices, unsigned int slots, struct irq 
 		 struct dimms **out, struct samara_error *err);
 
 /**
- * dimms_stop() - end the thread: what the guest does from now on has no effect
+ * dimms_stop() - end the thread: what the guest does from now on has no effect, and is not told
  *
  * Context: may sleep; any number of times.
  */

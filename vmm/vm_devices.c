@@ -291,6 +291,8 @@ int vm_devices_start(struct vm *vm, struct samara_error *err)
 
 void vm_devices_stop(struct vm *vm)
 {
+	/* Listeners may be gone after this: nothing is told any more. */
+	dimms_stop(vm->devices.dimms);
 	if (vm->devices.chardev)
 		chardev_stop(vm->devices.chardev);
 }

@@ -204,8 +204,9 @@ static int start_memfd(void **state)
 static int stop(void **state)
 {
 	(void)state;
-	qmp_server_stop(server);
+	/* As the VM does it: no event comes any more when its listeners go. */
 	dimms_stop(straw.dimms);
+	qmp_server_stop(server);
 	memory_devices_destroy(straw.devices);
 	dimms_destroy(straw.dimms);
 	qom_destroy(straw.qom);
