@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "devices/bus.h"
+#include "vmm/dimm.h"
 #include "vmm/qmp_command.h"
 
 /* ---- The protocol itself ------------------------------------------------------------------- */
@@ -262,9 +263,12 @@ static int stats(struct qmp_call *call)
 {
 	struct bus_counters mmio = {0}, pio = {0};
 	struct guest_mm_stats mm = {0};
+	uint64_t ost_passed = 0, ost_dropped = 0;
 	json_t *result = json_object();
 	unsigned int i;
 
+	if (vm_dimms(call->vm))
+		dimms_get_reports(vm_dimms(call->vm), &ost_passed, &ost_dropped);
 	guest_mm_get_stats(vm_mm(call->vm), &mm);
 	vm_get_bus_counters(call->vm, &mmio, &pio);
 	const struct {
@@ -298,6 +302,8 @@ static int stats(struct qmp_call *call)
 		{"pio-reads", pio.reads},
 		{"pio-writes", pio.writes},
 		{"pio-nowhere", pio.nowhere},
+		{"ost-reports", ost_passed},
+		{"ost-reports-dropped", ost_dropped},
 	};
 
 	json_object_set_new(result, "lock", json_string(mm.lock));
