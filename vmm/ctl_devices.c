@@ -143,6 +143,21 @@ static int choose_id(struct qmp_client *client, char *id, size_t id_bytes, struc
 	return ret;
 }
 
+static int take_id(struct qmp_client *client, const char *wanted, char *id, size_t id_bytes,
+		   struct samara_error *err)
+{
+	json_t *devices = NULL;
+	int ret;
+
+	snprintf(id, id_bytes, "%s", wanted);
+	ret = run(client, "query-memory-devices", NULL, &devices, err);
+	if (!ret && find_device(devices, wanted))
+		ret = samara_error_set(err, -EEXIST, "%s: there is a device of that name already",
+				       wanted);
+	json_decref(devices);
+	return ret;
+}
+
 /* Whether the guest runs, and so can answer. */
 static int is_running(struct qmp_client *client, bool *running, struct samara_error *err)
 {
@@ -319,9 +334,8 @@ static int plug_dimm(struct qmp_client *client, const struct words *words, uint6
 	bool running = false;
 	int ret;
 
-	if (words->id)
-		snprintf(id, sizeof(id), "%s", words->id);
-	ret = words->id ? 0 : choose_id(client, id, sizeof(id), err);
+	ret = words->id ? take_id(client, words->id, id, sizeof(id), err)
+			: choose_id(client, id, sizeof(id), err);
 	snprintf(memdev, sizeof(memdev), "mem%s", id);
 	if (!ret)
 		ret = is_running(client, &running, err);

@@ -21,7 +21,7 @@ ctl plug 100M --id odd
 expect_line 'warning: that is no multiple of 128 MiB' "$CASE/ctl"
 expect_line 'unaligned hotplug range'
 ctl unplug odd
-ctl_refuses 'Duplicate device ID' plug 128M --id dimm0
+ctl_refuses 'there is a device of that name already' plug 128M --id dimm0
 ctl_refuses 'NUMA nodes: 1' plug 128M --node 1
 ctl_refuses 'not enough space' plug 64G
 ctl_refuses 'there is no such memory device' unplug dimm9
