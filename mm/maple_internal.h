@@ -229,8 +229,11 @@ int maple_reserve(struct maple_tree *mt, const struct maple_pool *pool, unsigned
 struct maple_node *maple_node_take(struct maple_tree *mt, struct maple_pool *pool);
 /* A node that was published is part of the tree no longer. */
 void maple_node_retire(struct maple_tree *mt, struct maple_node *node);
-/* A write is over: have what was retired freed after a grace period. */
-void maple_slab_commit(struct maple_tree *mt);
+/*
+ * A write is over: have what was retired freed after a grace period. Without readers it is free at
+ * once, and goes back to a pool that is to be kept.
+ */
+void maple_slab_commit(struct maple_tree *mt, struct maple_pool *pool);
 /* Fill a pool up to @count nodes; on an error it is as before. */
 int maple_pool_fill(struct maple_tree *mt, struct maple_pool *pool, unsigned long count, gfp_t gfp);
 /* Give back what is left in a pool. */

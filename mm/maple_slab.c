@@ -277,14 +277,25 @@ static void grace_period_over(struct samara_rcu_head *rcu)
 		samara_call_rcu(rcu, free_slab);
 }
 
-void maple_slab_commit(struct maple_tree *mt)
+static void pool_add(struct maple_pool *pool, struct maple_chain *chain)
+{
+	chain->tail->link = pool->head;
+	pool->head = chain->head;
+	pool->count += chain->count;
+	*chain = (struct maple_chain){0};
+}
+
+void maple_slab_commit(struct maple_tree *mt, struct maple_pool *pool)
 {
 	struct maple_slab *slab = mt->ma_slab;
 
 	if (!slab->retired.count)
 		return;
-	if (!(mt->ma_flags & MT_FLAGS_USE_RCU)) {
-		put_chain(slab, &slab->retired);
+	if (!mt_in_rcu(mt)) {
+		if (pool && pool->keep)
+			pool_add(pool, &slab->retired);
+		else
+			put_chain(slab, &slab->retired);
 		return;
 	}
 	reclaim(slab);

@@ -278,7 +278,7 @@ static bool write_leaf(struct maple_write *w, struct splice *s, int *ret)
 	maple_publish(w, &w->left, depth, leaf);
 	leaf_gap_changed(w, leaf);
 	maple_node_retire(w->mt, mt_node(s->leaf));
-	maple_slab_commit(w->mt);
+	maple_slab_commit(w->mt, w->pool);
 	return true;
 }
 
@@ -333,7 +333,7 @@ static int write_any(struct maple_write *w)
 	if (ret)
 		return ret;
 	maple_rebuild(w);
-	maple_slab_commit(w->mt);
+	maple_slab_commit(w->mt, w->pool);
 	return 0;
 }
 

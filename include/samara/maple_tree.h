@@ -95,10 +95,11 @@ struct maple_path {
 	uintptr_t node[MAPLE_HEIGHT_MAX];
 };
 
-/* Nodes taken from the tree's slab and not used yet. */
+/* Nodes taken from the tree's slab and not used yet; @keep: mas_expected_entries() took them. */
 struct maple_pool {
 	struct maple_node *head;
 	unsigned long count;
+	bool keep;
 };
 
 enum maple_status {
@@ -135,7 +136,6 @@ struct ma_state {
 	enum maple_status status;
 	uint8_t offset; /* slot of the leaf */
 	uint8_t end;    /* last slot of the leaf */
-	bool bulk;      /* mas_expected_entries(): keep the pool until mas_destroy() */
 	struct maple_pool pool;
 	struct maple_path path;
 };
@@ -151,7 +151,7 @@ static inline struct ma_state mas_state(struct maple_tree *mt, unsigned long fir
 	mas.last = last;
 	mas.node = NULL;
 	mas.status = ma_start;
-	mas.bulk = false;
+	mas.pool.keep = false;
 	mas.pool.head = NULL;
 	mas.pool.count = 0;
 	return mas;
@@ -618,7 +618,9 @@ void mas_store_prealloc(struct ma_state *mas, void *entry);
 /**
  * mas_expected_entries() - take the nodes for a number of new ranges, to be stored by mas_store()
  *
- * The rest is given back by mas_destroy(). Stores that need more take more.
+ * So many stores of new ranges, through this state and in any order, need no memory. The rest is
+ * given back by mas_destroy(). With MT_FLAGS_USE_RCU a store cannot use the nodes again that the
+ * one before replaced, so it takes several times as many: fill a tree before readers get it.
  *
  * Context: As mas_preallocate().
  * Return: 0, -ENOMEM.
