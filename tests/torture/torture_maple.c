@@ -5,70 +5,57 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "mm/maple_internal.h"
+#include "tests/lib/maple_history.h"
+#include "tests/lib/maple_model.h"
 
 /*
  * Torture of the maple tree under RCU: two writers in turns, four readers, random delays on both
- * sides, allocations that fail now and then.
+ * sides (the writers' also just before and after they publish), allocations that fail.
  *
- * Each write has a number. Before it is made, its writer logs a hash of the state that the tree
- * will be in (from a model, a sorted array of ranges); around it, it says which number has been
- * begun and which has been completed. A reader notes the completed number, walks over the whole
- * tree, hashes what it sees, and notes the number begun. The hash must be in the log between the
- * two: what the reader saw is one state, neither older than its section nor mixed from two.
+ * What a reader saw must have been so between the start and the end of its section, by the log of
+ * what has been (tests/lib/maple_history.h):
  *
- * Entries are objects, freed after a grace period once no range holds them, and poisoned then.
- * Nodes are poisoned when they are given back.
+ *  - trees that keep versions (MT_FLAGS_SNAPSHOT): the hash of a whole iteration, up or down;
+ *  - all: each look-up; each range of an iteration at its first and last index, ranges side by side.
+ *
+ * Entries are objects. One that no range holds any more has the age 1; one grace period later its
+ * age is 2, and no reader may meet it; one more and it is freed. Nodes are poisoned when free.
  */
 
-#define READERS      4
-#define WRITERS      2
-#define INDICES      2000ul
-#define RANGES       (2 * INDICES)
-#define LOG_ENTRIES  (1u << 20)
-#define OBJECT_ALIVE UINT64_C(0x616c697665)
-#define OBJECT_DEAD  UINT64_C(0xdeaddeaddead)
+#define READERS 4
+#define WRITERS 2
 
 /**
  * struct object - what the tree holds
- * @magic: OBJECT_ALIVE until freed; read under RCU
  * @version: the write that stored it; immutable
- * @first, @last: the range it was stored at; immutable
- * @ranges: how many ranges of the model hold it; writers' lock
+ * @age: grace periods since no range holds it any more, from 1 on; atomic
+ * @ranges: how many ranges hold it; writers' lock
  */
 struct object {
 	struct samara_rcu_head rcu;
-	uint64_t magic;
 	uint64_t version;
-	unsigned long first;
-	unsigned long last;
+	_Atomic unsigned int age;
 	unsigned int ranges;
 };
 
-struct range {
-	unsigned long first;
-	unsigned long last;
-	struct object *object;
-};
-
-/* The model; writers' lock. */
+/* Writers' lock. */
 static pthread_mutex_t writers_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct range model[RANGES + 2];
-static unsigned int model_count;
+static struct maple_model model;
 static uint64_t model_hash;
+static unsigned long structures_wrong;
 
-/* Written by writers, with the log entry before @begun; read by readers. */
-static _Atomic uint64_t begun, completed;
-static _Atomic uint64_t state_log[LOG_ENTRIES];
+/* Where the writer is at work; relaxed, so that it orders nothing. */
+static _Atomic unsigned long busy_index;
 
 static struct maple_tree tree;
 static atomic_bool stop;
 static atomic_long objects_alive;
-static atomic_ulong writes, snapshots, loads, failed_allocations, most_versions;
-static atomic_ulong wrong_snapshots, dead_objects, wrong_objects, log_overruns, wrong_structures;
+static atomic_ulong iterations, look_ups, failed_allocations;
+static atomic_ulong wrong_tiles, changed_objects;
+static atomic_ulong object_ages[3];
 
 static __thread uint64_t random_state;
 
@@ -112,9 +99,22 @@ static void object_free(struct samara_rcu_head *rcu)
 {
 	struct object *object = (struct object *)((char *)rcu - offsetof(struct object, rcu));
 
-	object->magic = OBJECT_DEAD;
 	free(object);
 	atomic_fetch_sub(&objects_alive, 1);
+}
+
+static void object_is_old(struct samara_rcu_head *rcu)
+{
+	struct object *object = (struct object *)((char *)rcu - offsetof(struct object, rcu));
+
+	atomic_store(&object->age, 2);
+	samara_call_rcu(&object->rcu, object_free);
+}
+
+static void object_drop(struct object *object)
+{
+	atomic_store(&object->age, 1);
+	samara_call_rcu(&object->rcu, object_is_old);
 }
 
 /* ---- Writers --------------------------------------------------------------------------------- */
@@ -128,105 +128,106 @@ static bool delay_or_fail(void)
 	return true;
 }
 
-static void model_add(unsigned long first, unsigned long last, struct object *object)
+/* Short before publishing and after it: readers are to come between. */
+static void delay_at_publication(void)
 {
-	model[model_count++] = (struct range){first, last, object};
-	model_hash += hash_range(first, last, object->version);
-	object->ranges++;
+	if ((random64() >> 32) % 64 == 0)
+		usleep(50);
+	else
+		random_delay();
 }
 
-/* As the tree will do it; objects left without a range are collected in @gone. */
-static unsigned int model_store(unsigned long first, unsigned long last, struct object *object,
-				struct object **gone)
+/* Take the entries between two indices into account, or out of it. */
+static unsigned int account(unsigned long first, unsigned long last, int sign,
+			    struct object **touched)
 {
-	static struct range old[RANGES + 2];
-	unsigned int old_count = model_count, gone_count = 0;
-	bool stored = !object;
+	struct maple_range r;
+	unsigned int count = 0;
 
-	memcpy(old, model, old_count * sizeof(old[0]));
-	model_count = 0;
-	for (unsigned int i = 0; i < old_count; i++) {
-		const struct range *r = &old[i];
+	while (maple_model_find(&model, first, last, &r)) {
+		struct object *object = r.entry;
 
-		if (!stored && r->first > last) {
-			model_add(first, last, object);
-			stored = true;
-		}
-		if (r->last < first || r->first > last) {
-			model[model_count++] = *r;
-			continue;
-		}
-		model_hash -= hash_range(r->first, r->last, r->object->version);
-		if (r->first < first)
-			model_add(r->first, first - 1, r->object);
-		if (!stored) {
-			model_add(first, last, object);
-			stored = true;
-		}
-		if (r->last > last)
-			model_add(last + 1, r->last, r->object);
-		if (--r->object->ranges == 0)
-			gone[gone_count++] = r->object;
+		object->ranges += (unsigned int)sign;
+		model_hash += (uint64_t)sign * hash_range(r.first, r.last, object->version);
+		if (touched)
+			touched[count++] = object;
+		if (r.last >= last)
+			break;
+		first = r.last + 1;
 	}
-	if (!stored)
-		model_add(first, last, object);
-	return gone_count;
+	return count;
 }
 
-static unsigned long random_index(void)
+static int write_tree(unsigned long a, unsigned long b, struct object *object)
 {
-	unsigned long i = random64() % INDICES;
+	MA_STATE(mas, &tree, a, b);
+	int ret;
 
-	return i < INDICES / 2 ? i : ULONG_MAX - (INDICES - 1 - i);
+	if (!object && a == 0 && b == ULONG_MAX && random64() % 2) {
+		mtree_destroy(&tree);
+		return 0;
+	}
+	if (random64() % 2)
+		return mtree_store_range(&tree, a, b, object, GFP_KERNEL);
+	ret = mas_preallocate(&mas, object, GFP_KERNEL);
+	if (!ret)
+		mas_store_prealloc(&mas, object);
+	return ret;
 }
 
 static void write_once(void)
 {
-	static struct object *gone[RANGES + 2];
-	unsigned long a = random_index(), b;
-	uint64_t version = atomic_load(&completed) + 1;
+	static struct object *touched[MAPLE_MODEL_RANGES];
+	uint64_t version = maple_history_completed() + 1;
+	unsigned long a = random64() % MAPLE_HISTORY_INDICES, b = a + random64() % 8, low, high;
+	struct maple_range r;
 	struct object *object = NULL;
-	unsigned int gone_count;
-	int ret;
+	unsigned int count;
 
-	/* Mostly short ranges, now and then one over many nodes. */
-	b = random64() % 1024 ? a + random64() % 8 : random_index();
-	if (b < a) {
-		unsigned long swap = a;
-
-		a = b;
-		b = swap;
+	/* Mostly short ranges, now and then one over many nodes, seldom all. */
+	if (random64() % 512 == 0)
+		b = random64() % MAPLE_HISTORY_INDICES;
+	if (b >= MAPLE_HISTORY_INDICES)
+		b = MAPLE_HISTORY_INDICES - 1;
+	low = maple_history_index(a < b ? a : b);
+	high = maple_history_index(a < b ? b : a);
+	if (random64() % 8192 == 0) {
+		low = 0;
+		high = ULONG_MAX;
 	}
-	if (random64() % 3) {
-		object = malloc(sizeof(*object));
+	/* Often exactly what is there: a store into one slot. */
+	if (random64() % 3 == 0 && maple_model_find(&model, low, low, &r)) {
+		low = r.first;
+		high = r.last;
+	}
+	if (random64() % 3 && high - low < ULONG_MAX / 2) {
+		object = calloc(1, sizeof(*object));
 		if (!object)
 			return;
-		*object = (struct object){
-			.magic = OBJECT_ALIVE, .version = version, .first = a, .last = b};
+		object->version = version;
 		atomic_fetch_add(&objects_alive, 1);
 	}
-	gone_count = model_store(a, b, object, gone);
-	atomic_store(&state_log[version % LOG_ENTRIES], model_hash);
-	atomic_store(&begun, version);
-	random_delay();
-	do {
-		MA_STATE(mas, &tree, a, b);
 
-		if (random64() % 2) {
-			ret = mas_preallocate(&mas, object, GFP_KERNEL);
-			if (!ret)
-				mas_store_prealloc(&mas, object);
-		} else {
-			ret = mtree_store_range(&tree, a, b, object, GFP_KERNEL);
-		}
-	} while (ret);
+	/* All that the entries at both ends reach to may change. */
+	a = maple_model_find(&model, low, low, &r) ? r.first : low;
+	b = maple_model_find(&model, high, high, &r) ? r.last : high;
+	count = account(a, b, -1, touched);
+	maple_model_store(&model, low, high, object);
+	account(a, b, 1, NULL);
+
+	atomic_store_explicit(&busy_index, low, memory_order_relaxed);
+	maple_history_begin(version, low, high, object ? version : 0, model_hash);
+	while (write_tree(low, high, object))
+		random_delay();
+	maple_history_complete(version);
 	random_delay();
-	atomic_store(&completed, version);
-	atomic_fetch_add(&writes, 1);
-	for (unsigned int i = 0; i < gone_count; i++)
-		samara_call_rcu(&gone[i]->rcu, object_free);
+	for (unsigned int i = 0; i < count; i++) {
+		/* One that has two of these ranges is dropped once. */
+		if (touched[i]->ranges == 0 && !atomic_load(&touched[i]->age))
+			object_drop(touched[i]);
+	}
 	if (version % 1024 == 0 && mt_validate(&tree))
-		atomic_fetch_add(&wrong_structures, 1);
+		structures_wrong++;
 }
 
 static void *writer(void *arg)
@@ -243,142 +244,236 @@ static void *writer(void *arg)
 
 /* ---- Readers --------------------------------------------------------------------------------- */
 
-static bool check_object(const struct object *object, unsigned long first, unsigned long last)
+/* The version of an entry, 0 for none; counts its age. */
+static uint64_t version_of(struct object *object)
 {
-	uint64_t magic = __atomic_load_n(&object->magic, __ATOMIC_RELAXED);
+	uint64_t version;
+	unsigned int age;
 
-	if (magic != OBJECT_ALIVE) {
-		atomic_fetch_add(&dead_objects, 1);
-		return false;
-	}
-	if (object->first > first || object->last < last) {
-		atomic_fetch_add(&wrong_objects, 1);
-		return false;
-	}
-	return true;
+	if (!object)
+		return 0;
+	/* Before the age: an atomic load may order more than the tree does. */
+	version = object->version;
+	age = atomic_load(&object->age);
+	atomic_fetch_add(&object_ages[age < 2 ? age : 2], 1);
+	return version;
 }
 
-static void check_snapshot(uint64_t from, uint64_t to, uint64_t hash)
-{
-	if (to - from >= LOG_ENTRIES / 2) {
-		atomic_fetch_add(&log_overruns, 1);
-		return;
-	}
-	for (uint64_t version = from; version <= to; version++) {
-		if (atomic_load(&state_log[version % LOG_ENTRIES]) == hash)
-			return;
-	}
-	atomic_fetch_add(&wrong_snapshots, 1);
-}
+#define TILES_MAX (2 * MAPLE_HISTORY_INDICES + 3)
 
-static void take_snapshot(void)
+/**
+ * struct seen - what an iteration of one reader met
+ */
+struct seen {
+	unsigned int count;
+	struct {
+		unsigned long first;
+		unsigned long last;
+		uint64_t version;
+	} tile[TILES_MAX];
+};
+
+static void iterate(struct seen *seen)
 {
 	bool up = random64() % 2, slow = random64() % 4 == 0;
 	MA_STATE(mas, &tree, up ? 0 : ULONG_MAX, up ? 0 : ULONG_MAX);
+	unsigned long next = mas.index;
 	uint64_t from, to, hash = 0;
 	struct object *object;
-	bool good = true;
+	bool side_by_side = true;
 
+	seen->count = 0;
 	samara_rcu_read_lock();
-	from = atomic_load(&completed);
-	while (good && (object = up ? mas_find(&mas, ULONG_MAX) : mas_find_rev(&mas, 0))) {
+	from = maple_history_completed();
+	object = mas_walk(&mas);
+	while (seen->count < TILES_MAX) {
+		uint64_t version = version_of(object);
+
+		side_by_side = side_by_side && (up ? mas.index : mas.last) == next &&
+			       mas.index <= mas.last;
+		next = up ? mas.last + 1 : mas.index - 1;
+		seen->tile[seen->count].first = mas.index;
+		seen->tile[seen->count].last = mas.last;
+		seen->tile[seen->count++].version = version;
+		if (object)
+			hash += hash_range(mas.index, mas.last, version);
+		if (up ? mas.last == ULONG_MAX : mas.index == 0)
+			break;
 		if (slow)
 			random_delay();
-		good = check_object(object, mas.index, mas.last);
-		if (good)
-			hash += hash_range(mas.index, mas.last, object->version);
+		object = up ? mas_next_range(&mas, ULONG_MAX) : mas_prev_range(&mas, 0);
 	}
-	to = atomic_load(&begun);
+	to = maple_history_begun();
 	samara_rcu_read_unlock();
-	if (good)
-		check_snapshot(from, to, hash);
-	atomic_fetch_add(&snapshots, 1);
-	if (to - from > atomic_load(&most_versions))
-		atomic_store(&most_versions, to - from);
+
+	atomic_fetch_add(&iterations, 1);
+	if (!side_by_side)
+		atomic_fetch_add(&wrong_tiles, 1);
+	if (tree.ma_flags & MT_FLAGS_SNAPSHOT)
+		maple_history_check_state(hash, from, to);
+	else
+		maple_history_add_age(to - from);
+	for (unsigned int i = 0; i < seen->count; i++) {
+		maple_history_check_value(seen->tile[i].first, seen->tile[i].version, from, to);
+		maple_history_check_value(seen->tile[i].last, seen->tile[i].version, from, to);
+	}
 }
 
 static void look_up(void)
 {
-	unsigned long index = random_index();
+	unsigned long index = maple_history_index(random64() % MAPLE_HISTORY_INDICES);
+	uint64_t from, to, version;
 	struct object *object;
 
+	if (random64() % 2)
+		index = atomic_load_explicit(&busy_index, memory_order_relaxed);
+
 	samara_rcu_read_lock();
+	from = maple_history_completed();
 	object = mtree_load(&tree, index);
+	/* First of all: what is loaded after @begun would be seen rightly in any case. */
+	version = version_of(object);
+	to = maple_history_begun();
 	random_delay();
-	if (object)
-		check_object(object, index, index);
+	if (version_of(object) != version)
+		atomic_fetch_add(&changed_objects, 1);
 	samara_rcu_read_unlock();
-	atomic_fetch_add(&loads, 1);
+	maple_history_check_value(index, version, from, to);
+	atomic_fetch_add(&look_ups, 1);
 }
 
 static void *reader(void *arg)
 {
+	struct seen *seen = malloc(sizeof(*seen));
+
 	random_state = (uintptr_t)arg;
-	while (!atomic_load(&stop)) {
-		take_snapshot();
+	while (seen && !atomic_load(&stop)) {
+		iterate(seen);
 		for (int i = 0; i < 100; i++)
 			look_up();
 	}
+	free(seen);
 	return NULL;
 }
 
 /* ---- The test -------------------------------------------------------------------------------- */
 
-static int failed;
+static int number, failed;
 
-static void report(int number, bool good, const char *name)
+static void report(bool good, const char *kind, const char *name)
 {
-	printf("%sok %d - %s\n", good ? "" : "not ", number, name);
+	printf("%sok %d - %s: %s\n", good ? "" : "not ", ++number, kind, name);
 	failed |= !good;
 }
 
-int main(int argc, char **argv)
+static void print_ages(void)
 {
-	int seconds = argc > 1 ? atoi(argv[1]) : 5;
+	printf("# entries met: %lu in the tree, %lu out of it, %lu for more than a grace period\n",
+	       object_ages[0], object_ages[1], object_ages[2]);
+	printf("# views by their age in writes:");
+	for (int i = 0; i < MAPLE_HISTORY_AGES; i++) {
+		unsigned long views = maple_history_counts.ages[i];
+
+		if (views)
+			printf(" %s%lu: %lu", i > 1 ? "<" : "", i > 1 ? 1ul << i : (unsigned long)i,
+			       views);
+	}
+	printf("\n");
+}
+
+static void start_anew(void)
+{
+	maple_model_clear(&model);
+	model_hash = 0;
+	structures_wrong = 0;
+	busy_index = 0;
+	maple_history_clear();
+	iterations = look_ups = failed_allocations = wrong_tiles = changed_objects = 0;
+	memset(object_ages, 0, sizeof(object_ages));
+}
+
+static bool run(const char *kind, unsigned int flags, const char *walker, unsigned int ms)
+{
 	pthread_t threads[READERS + WRITERS];
+	const struct maple_history_counts *counts = &maple_history_counts;
 	struct maple_stats stats;
+	struct maple_range r;
 	bool valid;
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	printf("1..5\n");
-	mt_init_flags(&tree, MT_FLAGS_USE_RCU | MT_FLAGS_SNAPSHOT | MT_FLAGS_LOCK_EXTERN);
-	maple_poison_nodes = true;
+	start_anew();
+	maple_walker_choose(walker);
+	mt_init_flags(&tree, flags | MT_FLAGS_USE_RCU | MT_FLAGS_LOCK_EXTERN);
 	maple_alloc_hook = delay_or_fail;
+	maple_delay_hook = delay_at_publication;
+	atomic_store(&stop, false);
 	for (uintptr_t i = 0; i < READERS + WRITERS; i++) {
 		if (pthread_create(&threads[i], NULL, i < WRITERS ? writer : reader,
 				   (void *)(i + 1))) {
 			printf("Bail out! no thread\n");
-			return 1;
+			return false;
 		}
 	}
-	sleep((unsigned int)seconds);
+	usleep(ms * 1000);
 	atomic_store(&stop, true);
 	for (int i = 0; i < READERS + WRITERS; i++)
 		pthread_join(threads[i], NULL);
 	maple_alloc_hook = NULL;
+	maple_delay_hook = NULL;
 
-	valid = mt_validate(&tree) == 0 && !wrong_structures;
+	valid = mt_validate(&tree) == 0 && !structures_wrong;
 	mt_stats(&tree, &stats);
-	printf("# %lu writes, %lu failed allocations, %lu snapshots, %lu look-ups in %d s\n",
-	       writes, failed_allocations, snapshots, loads, seconds);
-	printf("# %lu nodes, height %u; at most %lu writes within one section\n", stats.nodes,
-	       stats.height, most_versions);
-	printf("# %lu wrong snapshots, %lu not in the log any more, %lu dead and %lu wrong "
-	       "objects\n",
-	       wrong_snapshots, log_overruns, dead_objects, wrong_objects);
-	report(1, snapshots && !wrong_snapshots,
-	       "each snapshot is a state between the start and the end of its section");
-	report(2, loads && !dead_objects && !wrong_objects,
-	       "no reader meets an entry that is freed or elsewhere");
-	report(3, writes && valid, "the structure is valid");
+	printf("# %s: %lu writes, %lu failed allocations, %lu iterations, %lu look-ups in %u ms\n",
+	       kind, maple_history_completed(), failed_allocations, iterations, look_ups, ms);
+	printf("# %lu nodes, height %u; %lu wrong states, %lu wrong values, %lu wrong tiles, %lu "
+	       "checks beyond the log\n",
+	       stats.nodes, stats.height, counts->wrong_states, counts->wrong_values, wrong_tiles,
+	       counts->not_logged);
+	print_ages();
+	report(iterations && !counts->wrong_states && !wrong_tiles, kind,
+	       flags & MT_FLAGS_SNAPSHOT
+		       ? "each iteration is one state between start and end of its section"
+		       : "the ranges of an iteration lie side by side");
+	report(look_ups && !counts->wrong_values && !changed_objects, kind,
+	       "each value was there between start and end of its section");
+	report(object_ages[0] && !object_ages[2], kind, "no view is older than one grace period");
+	report(maple_history_completed() && valid, kind, "the structure is valid");
 
 	mtree_destroy(&tree);
-	for (unsigned int i = 0; i < model_count; i++) {
-		if (--model[i].object->ranges == 0)
-			samara_call_rcu(&model[i].object->rcu, object_free);
+	for (unsigned long at = 0; maple_model_find(&model, at, ULONG_MAX, &r); at = r.last + 1) {
+		struct object *object = r.entry;
+
+		if (--object->ranges == 0)
+			object_drop(object);
+		if (r.last == ULONG_MAX)
+			break;
 	}
+	/* Twice: the first round of callbacks makes the second one. */
 	samara_rcu_barrier();
-	report(4, mtree_empty(&tree) && !tree.ma_slab, "no node is left");
-	report(5, atomic_load(&objects_alive) == 0, "no entry is left");
+	samara_rcu_barrier();
+	report(mtree_empty(&tree) && !tree.ma_slab && !objects_alive, kind,
+	       "no node and no entry is left");
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *kind;
+		unsigned int flags;
+		const char *walker;
+	} kinds[] = {
+		{"plain tree, plain search", 0, "plain"},
+		{"gaps", MT_FLAGS_ALLOC_RANGE, "avx2"},
+		{"snapshots", MT_FLAGS_SNAPSHOT, "avx512"},
+	};
+	unsigned int seconds = argc > 1 ? (unsigned int)atoi(argv[1]) : 6;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("1..15\n");
+	maple_poison_nodes = true;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (!run(kinds[i].kind, kinds[i].flags, kinds[i].walker, seconds * 1000 / 3))
+			return 1;
+	}
 	return failed;
 }
