@@ -21,7 +21,7 @@ O := build/common$(VARIANT)
 Q := $(if $(V),,@)
 
 .DEFAULT_GOAL := all
-.PHONY: all demo check lab lint bench install clean help packages tests
+.PHONY: all demo check lab lint bench install clean help packages tests fuzz
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -123,6 +123,21 @@ $(B)/tests/%: $(O)/tests/%.o $(O)/libtest.a $(O)/libvmm.a $(O)/libdevices.a $(B)
 	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ \
 		-Wl,--start-group $^ -Wl,--end-group $(TEST_LIBS) -pthread
 
+# Fuzz targets, with clang's libFuzzer; the lock design is the one given, all else is fixed.
+FUZZ_B   := build/$(LOCK)/fuzz
+FUZZ_OBJ := $(patsubst %.c,$(FUZZ_B)/obj/%.o,$(MM_SRC) $(DEV_SRC))
+FUZZ     := $(patsubst tests/fuzz/%.c,$(FUZZ_B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_C   := clang $(CPPFLAGS) -std=gnu11 $(WARN) -O1 -g -pthread -fno-omit-frame-pointer
+
+fuzz: $(FUZZ)
+
+$(FUZZ_B)/obj/%.o: %.c
+	@echo "  FUZZCC  $@"
+	$(Q)mkdir -p $(@D) && $(FUZZ_C) -fsanitize=fuzzer-no-link,address -MMD -MP -c -o $@ $<
+$(FUZZ_B)/fuzz_%: $(FUZZ_B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
+	@echo "  FUZZLD  $@"
+	$(Q)clang -fsanitize=fuzzer,address -o $@ $^ $(MM_LIBS) -pthread
+
 check: packages
 	$(Q)tests/check
 lab: packages
@@ -133,6 +148,12 @@ packages:
 	$(Q)tests/setup/packages
 lint:
 	$(Q)tests/lint
+
+# make fuzz SECONDS=N runs each for that long, too. What one needs besides the library is named here.
+$(FUZZ_B)/fuzz_maple: $(patsubst %.c,$(FUZZ_B)/obj/%.o,$(wildcard tests/lib/maple_driver*.c tests/lib/maple_model.c))
+fuzz: $(if $(SECONDS),$(FUZZ:%=%-run))
+$(FUZZ_B)/fuzz_%-run: $(FUZZ_B)/fuzz_%
+	$< -max_total_time=$(SECONDS) -max_len=16384 -artifact_prefix=$<-
 
 # ---- Benches: make bench BENCH=maple; tests/bench/README.md --------------------------------------
 
@@ -195,8 +216,9 @@ help:
 	@echo "make lab        the cases on real nested paging in an emulated machine (CASES='GLOB ...')"
 	@echo "make bench      figures of a component (BENCH=maple; MAPLE_KERNEL_SRC=DIR adds the kernel's tree; ARGS)"
 	@echo "make lint       formatting and static checks"
+	@echo "make fuzz       the fuzz targets; SECONDS=N runs each that long"
 	@echo "make install    into PREFIX (/usr/local), DESTDIR respected"
 	@echo "make clean      remove build/"
 	@echo "Variables: LOCK=$(subst $(EMPTY) $(EMPTY),|,$(sort $(patsubst mm/lock_%.c,%,$(wildcard mm/lock_*.c)))) CC=gcc|clang SAN=thread|address|undefined LIBVIRT=0|1 V=1"
 
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) $(FUZZ_B) -name '*.d' 2>/dev/null)
