@@ -370,12 +370,15 @@ static void test_expected_entries(void **state)
 	maple_model_clear(&model);
 	mas_lock(&mas);
 	assert_int_equal(mas_expected_entries(&mas, 500), 0);
+	/* All of them without memory: in order, and with a gap behind each. */
+	maple_alloc_hook = fail_all;
 	for (unsigned long i = 0; i < 500; i++) {
 		mas_set_range(&mas, i * 16, i * 16 + 11);
 		assert_null(mas_store(&mas, entry_of(i)));
 		assert_false(mas_is_err(&mas));
 		maple_model_store(&model, i * 16, i * 16 + 11, entry_of(i));
 	}
+	maple_alloc_hook = NULL;
 	mas_destroy(&mas);
 	mt_stats(mt, &stats);
 	if (!mt_in_rcu(mt))
