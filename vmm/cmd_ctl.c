@@ -241,6 +241,13 @@ static const struct verb verbs[] = {
 	 "running, paused, prelaunch or shutdown"},
 	{"stop", "", "stop", {NULL}, OPTION_NONE, NULL, "pause the guest (QMP's word for it)"},
 	{"cont", "", "cont", {NULL}, OPTION_NONE, NULL, "let it run on"},
+	{"powerdown",
+	 "",
+	 "system_powerdown",
+	 {NULL},
+	 OPTION_NONE,
+	 NULL,
+	 "press the power button; the guest decides"},
 	{"reset", "", "system_reset", {NULL}, OPTION_NONE, NULL, "reset the guest"},
 	{"quit", "", "quit", {NULL}, OPTION_NONE, NULL, "end samara"},
 };

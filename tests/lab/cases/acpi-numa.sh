@@ -46,7 +46,7 @@ ctl plug 256M --node 0
 wait_line '^guest: nodes have got 256 and 0 MiB'
 ctl unplug first
 wait_line '^guest: nodes have got 256 and -128 MiB'
-ctl raw '{"execute":"system_powerdown"}'
+ctl powerdown
 wait_line '^guest: the power button was pressed'
 until grep -q GUEST_PANICKED "$CASE/out/events"; do
 	kill -0 "$pid" || fail "samara ended"
