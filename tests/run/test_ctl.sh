@@ -166,7 +166,9 @@ gives "running after the reset" '^running$' ctl status
 fails 1 "raw with an unknown command" 'fly' ctl raw '{"execute":"fly"}'
 fails 2 "raw without JSON" 'raw' ctl raw fly
 fails 2 "an unknown verb" 'fly' ctl fly
-fails 2 "a missing operand" 'GPA SIZE' ctl plug 4G
+fails 2 "a missing operand" 'GPA SIZE' ctl populate 4G
+fails 1 "a DIMM for which there is no room" 'not enough space' ctl plug 4G
+gives "no devices to list" '^$' ctl devices
 fails 2 "a size that is none" 'manyM' ctl plug 4G manyM
 fails 2 "an operand too many" '1M' ctl unplug 4G 1M 1M
 fails 1 "a socket that is not there" 'no such socket' "$SAMARA" ctl "$DIR/none" status

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A guest's kernel that panics says so by pvpanic, and then resets the machine, as it was told to.
+. /lab/guests/dimm-case.sh
+guest_script <<'SCRIPT'
+insmod /pvpanic.ko
+insmod /pvpanic-mmio.ko || echo "guest: no pvpanic"
+echo "guest: ready"
+sleep 1
+echo c >/proc/sysrq-trigger
+SCRIPT
+add_to_initrd /lab/modules/pvpanic.ko pvpanic.ko
+add_to_initrd /lab/modules/pvpanic-mmio.ko pvpanic-mmio.ko
+boot_background --cpus 1 --no-reboot --qmp "unix:$SOCKET"
+until [ -S "$SOCKET" ]; do
+	usleep 100000
+done
+"$SAMARA" ctl "$SOCKET" events >"$CASE/out/events"
+wait_guest
+expect_status 0
+expect_no_line 'no pvpanic'
+expect_line 'Kernel panic - not syncing: sysrq triggered crash'
+expect_line '"event": ?"GUEST_PANICKED","data":\{"action":"run"\}' "$CASE/out/events"
+[ "$(grep -c GUEST_PANICKED "$CASE/out/events")" -eq 1 ] || fail "more than one panic"
+expect_line '"event": ?"SHUTDOWN"' "$CASE/out/events"
