@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A guest's kernel that panics says so by pvpanic, and then resets the machine, as it was told to.
-. /lab/guests/dimm-case.sh
 guest_script <<'SCRIPT'
 insmod /pvpanic.ko
 insmod /pvpanic-mmio.ko || echo "guest: no pvpanic"

@@ -13,14 +13,6 @@ dimm_guest() {
 	done
 }
 
-# add_to_initrd FILE NAME: one more file for the next guest.
-add_to_initrd() {
-	rm -rf "$CASE/more.d"
-	mkdir -p "$CASE/more.d/$(dirname "$2")"
-	cp "$1" "$CASE/more.d/$2"
-	(cd "$CASE/more.d" && echo "$2" | cpio -o -H newc 2>/dev/null) >>"$CASE/initrd"
-}
-
 resident() {
 	sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"
 }

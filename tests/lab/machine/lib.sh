@@ -41,6 +41,14 @@ guest_script() {
 	} >"$CASE/initrd"
 }
 
+# add_to_initrd FILE NAME: one more file for the next guest.
+add_to_initrd() {
+	rm -rf "$CASE/more.d"
+	mkdir -p "$CASE/more.d/$(dirname "$2")"
+	cp "$1" "$CASE/more.d/$2"
+	(cd "$CASE/more.d" && echo "$2" | cpio -o -H newc 2>/dev/null) >>"$CASE/initrd"
+}
+
 # boot [OPTION...]: samara run until it ends, the guest's console in $CONSOLE; sets status.
 # Options replace the defaults below or are added.
 boot() {
