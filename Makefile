@@ -167,7 +167,22 @@ BENCH_MAIN  := maple maple_input maple_companion maple_report
 KERNEL_HEADERS := linux/kernel linux/rcupdate linux/spinlock linux/xarray linux/types linux/export \
                   linux/slab linux/limits asm/barrier trace/events/maple_tree
 
+# Benches of the lock designs: each is a build of its own; versus has them take turns.
+BENCH_LOCKS  ?= region region-membarrier spf rwsem refcount range single
+BENCH_ROUNDS ?= 21
+BENCH_CELL   := $(O)/tests/bench/cell.o $(B)/libsamara-mm.a
+
 bench: packages bench-$(BENCH)
+bench-locks bench-stall: bench-%: $(B)/tests/bench/versus
+	$(Q)for lock in $(BENCH_LOCKS); do $(MAKE) --no-print-directory LOCK=$$lock build/$$lock/tests/bench/$* >&2 || exit 1; done
+	$(Q)$< $(BENCH_ROUNDS) $* tests/bench/$*.ratios $(if $(filter locks,$*),"rcu=build/region/tests/bench/locks rcu") \
+		$(foreach lock,$(BENCH_LOCKS),"$(lock)=build/$(lock)/tests/bench/$*")
+$(B)/tests/bench/versus: $(O)/tests/bench/versus.o
+$(B)/tests/bench/locks $(B)/tests/bench/stall: $(B)/tests/bench/%: $(O)/tests/bench/%.o $(BENCH_CELL)
+$(B)/tests/bench/versus $(B)/tests/bench/locks $(B)/tests/bench/stall:
+	@echo "  LD      $@" >&2
+	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(MM_LIBS) -pthread
+
 bench-maple: $(B)/tests/bench/$(BENCH_MAPLE)
 	$(Q)$< $(ARGS)
 

@@ -134,50 +134,96 @@ void lock_destroy_tree(struct region_tree *tree)
 static inline void publish(struct region_slot *slot, struct region_tree *tree, uint64_t first,
 			   uint64_t last, struct region *region)
 {
-	__atomic_store_n(&slot->first, first < region->first ? region->first : first,
-			 __ATOMIC_RELEASE);
-	__atomic_store_n(&slot->last, last > region->last ? region->last : last, __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->first, first, __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->last, last, __ATOMIC_RELEASE);
 	__atomic_store_n(&slot->tree, tree, __ATOMIC_RELEASE);
 	publish_region(slot, region);
+}
+
+enum outcome {
+	GOT_IN,
+	NOTHING,
+	BUSY
+};
+
+/* R0 to R3, with a slot that is free. The slot is dropped but for GOT_IN. */
+static inline __attribute__((always_inline)) enum outcome
+try_slot(struct region_tree *tree, uint64_t address, uint64_t first, uint64_t last,
+	 struct region_slot *slot, struct region_guard *guard)
+{
+	enum outcome outcome = BUSY;
+
+	samara_rcu_read_lock();
+	for (unsigned int lookups = 0; lookups < LOOKUPS; lookups++) {
+		struct region *region = region_find(tree, address);
+
+		if (__builtin_expect(!region, 0)) {
+			outcome = NOTHING;
+			break;
+		}
+		guard->first = first < region->first ? region->first : first;
+		guard->last = last > region->last ? region->last : last;
+		publish(slot, tree, guard->first, guard->last, region);
+		if (__builtin_expect(is_marked(tree, region), 0))
+			break;
+		if (__builtin_expect(!is_detached(region), 1)) {
+			samara_rcu_read_unlock();
+			guard->tree = tree;
+			guard->region = region;
+			guard->slot = slot;
+			return GOT_IN;
+		}
+	}
+	thread_slot_drop(slot);
+	samara_rcu_read_unlock();
+	return outcome;
+}
+
+/* The thread's first slot is in use, or there is none, or it did not get in. */
+static __attribute__((noinline)) struct region *try_slowly(struct region_tree *tree,
+							   uint64_t address, uint64_t first,
+							   uint64_t last,
+							   struct region_guard *guard, bool *busy)
+{
+	struct thread_state *self = thread_state_get();
+	struct region_slot *slot = thread_slot_find(self);
+	enum outcome outcome = BUSY;
+
+	*busy = false;
+	if (slot)
+		outcome = try_slot(tree, address, first, last, slot, guard);
+	if (outcome == NOTHING)
+		return try_missed(tree, self);
+	if (outcome == BUSY)
+		return try_aborted(tree, self, busy);
+	if (self)
+		thread_count(&self->counters[tree->id].success);
+	thread_holds.count += thread_slot_is_common(slot);
+	return guard->region;
 }
 
 struct region *region_try_read_lock_range(struct region_tree *tree, uint64_t address,
 					  uint64_t first, uint64_t last, struct region_guard *guard,
 					  bool *busy)
 {
-	struct thread_state *self = thread_state_get();
+	struct thread_state *self = thread_state_own;
 	struct region_slot *slot;
-	struct region *region;
 
+	if (__builtin_expect(!self, 0))
+		return try_slowly(tree, address, first, last, guard, busy);
+	slot = &self->slots.slot[0];
+	if (__builtin_expect(__atomic_load_n(&slot->region, __ATOMIC_RELAXED) != NULL, 0))
+		return try_slowly(tree, address, first, last, guard, busy);
 	*busy = false;
-	if (__builtin_expect(
-		    self && !__atomic_load_n(&self->slots.slot[0].region, __ATOMIC_RELAXED), 1))
-		slot = &self->slots.slot[0];
-	else
-		slot = thread_slot_find(self);
-	if (!slot)
+	switch (try_slot(tree, address, first, last, slot, guard)) {
+	case NOTHING:
+		return try_missed(tree, self);
+	case BUSY:
 		return try_aborted(tree, self, busy);
-	samara_rcu_read_lock();
-	for (unsigned int lookups = 1;; lookups++) {
-		region = region_find(tree, address);
-		if (!region) {
-			thread_slot_drop(slot);
-			samara_rcu_read_unlock();
-			return try_missed(tree, self);
-		}
-		publish(slot, tree, first, last, region);
-		if (__builtin_expect(is_marked(tree, region), 0))
-			break;
-		if (__builtin_expect(!is_detached(region), 1)) {
-			samara_rcu_read_unlock();
-			return try_succeeded(tree, self, region, slot, first, last, guard);
-		}
-		if (lookups == LOOKUPS)
-			break;
+	default:
+		thread_count(&self->counters[tree->id].success);
+		return guard->region;
 	}
-	thread_slot_drop(slot);
-	samara_rcu_read_unlock();
-	return try_aborted(tree, self, busy);
 }
 
 struct region *region_try_fault_lock(struct region_tree *tree, uint64_t address, uint64_t first,
@@ -186,9 +232,15 @@ struct region *region_try_fault_lock(struct region_tree *tree, uint64_t address,
 
 void region_read_unlock(struct region_guard *guard)
 {
-	SAMARA_ASSERT(thread_slot_is_own(guard->slot));
-	thread_slot_drop(guard->slot);
-	thread_holds.count--;
+	struct region_slot *slot = guard->slot;
+	struct thread_state *self = thread_state_own;
+
+	/* A slot of the commons has no owner to be found in: it is counted. */
+	if (__builtin_expect(!self || slot != &self->slots.slot[0], 0)) {
+		SAMARA_ASSERT(thread_slot_is_own(slot) || thread_slot_is_common(slot));
+		thread_holds.count -= thread_slot_is_common(slot);
+	}
+	thread_slot_drop(slot);
 }
 
 void region_start_write(struct region *region)

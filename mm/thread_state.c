@@ -140,9 +140,16 @@ struct region_slot *thread_slot_find(struct thread_state *self)
 	return &more->slot[0];
 }
 
-void thread_slot_drop(struct region_slot *slot)
+unsigned int thread_slots_used(void)
 {
-	__atomic_store_n(&slot->region, NULL, __ATOMIC_RELEASE);
+	unsigned int used = 0;
+
+	if (!thread_state_own)
+		return 0;
+	for (struct slot_block *block = &thread_state_own->slots; block; block = block->next)
+		for (unsigned int i = 0; i < THREAD_SLOTS; i++)
+			used += __atomic_load_n(&block->slot[i].region, __ATOMIC_RELAXED) != NULL;
+	return used;
 }
 
 static bool is_in(struct slot_block *block, const struct region_slot *slot)
@@ -155,8 +162,12 @@ static bool is_in(struct slot_block *block, const struct region_slot *slot)
 
 bool thread_slot_is_own(const struct region_slot *slot)
 {
-	return (thread_state_own && is_in(&thread_state_own->slots, slot)) ||
-	       is_in(&commons.slots, slot);
+	return thread_state_own && is_in(&thread_state_own->slots, slot);
+}
+
+bool thread_slot_is_common(const struct region_slot *slot)
+{
+	return is_in(&commons.slots, slot);
 }
 
 void thread_state_sum(unsigned int tree_id, struct lock_counters *sum)

@@ -3,6 +3,7 @@
 #define MM_THREAD_STATE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct region;
@@ -71,7 +72,7 @@ struct thread_state {
 
 /**
  * struct thread_holds - what the calling thread holds
- * @count: regions and tree locks held, over all trees
+ * @count: regions and tree locks held, over all trees; but for regions in slots of the thread's own
  * @tree: which tree's lock is held for reading in this entry, @depth times
  */
 struct thread_holds {
@@ -110,11 +111,18 @@ struct thread_state *thread_state_first(void);
  */
 struct region_slot *thread_slot_find(struct thread_state *self);
 
-/* Let a slot go that was found and is not needed. */
-void thread_slot_drop(struct region_slot *slot);
+/* Let a slot go: what its holder did is over for whoever sees that. */
+static inline void thread_slot_drop(struct region_slot *slot)
+{
+	__atomic_store_n(&slot->region, NULL, __ATOMIC_RELEASE);
+}
 
-/* Whether a slot is one of the thread's own, for assertions. */
+/* How many slots of its own the calling thread has in use. */
+unsigned int thread_slots_used(void);
+
+/* Whether a slot is one of the thread's own, or of the commons. */
 bool thread_slot_is_own(const struct region_slot *slot);
+bool thread_slot_is_common(const struct region_slot *slot);
 
 /* Sum a tree's counters over all threads. */
 void thread_state_sum(unsigned int tree_id, struct lock_counters *sum);

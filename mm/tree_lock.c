@@ -91,5 +91,5 @@ void unlock_tree_write(struct region_tree *tree)
 
 unsigned int lock_thread_holds(void)
 {
-	return thread_holds.count;
+	return thread_holds.count + thread_slots_used();
 }
