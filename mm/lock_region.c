@@ -74,6 +74,9 @@
 #include <unistd.h>
 #endif
 
+/* Set in a guard's pointer to a slot of the commons. */
+#define COMMON  1
+
 /* How often a reader looks up that finds its region replaced before it could get in. */
 #define LOOKUPS 4
 
@@ -140,46 +143,22 @@ static inline void publish(struct region_slot *slot, struct region_tree *tree, u
 	publish_region(slot, region);
 }
 
-enum outcome {
-	GOT_IN,
-	NOTHING,
-	BUSY
-};
-
-/* R0 to R3, with a slot that is free. The slot is dropped but for GOT_IN. */
-static inline __attribute__((always_inline)) enum outcome
-try_slot(struct region_tree *tree, uint64_t address, uint64_t first, uint64_t last,
-	 struct region_slot *slot, struct region_guard *guard)
+/* R1 to R3 of what was looked up. Context: read-side section. Return: whether it is held. */
+static inline bool publish_and_check(struct region_tree *tree, struct region *region,
+				     uint64_t first, uint64_t last, struct region_slot *slot,
+				     struct region_guard *guard)
 {
-	enum outcome outcome = BUSY;
-
-	samara_rcu_read_lock();
-	for (unsigned int lookups = 0; lookups < LOOKUPS; lookups++) {
-		struct region *region = region_find(tree, address);
-
-		if (__builtin_expect(!region, 0)) {
-			outcome = NOTHING;
-			break;
-		}
-		guard->first = first < region->first ? region->first : first;
-		guard->last = last > region->last ? region->last : last;
-		publish(slot, tree, guard->first, guard->last, region);
-		if (__builtin_expect(is_marked(tree, region), 0))
-			break;
-		if (__builtin_expect(!is_detached(region), 1)) {
-			samara_rcu_read_unlock();
-			guard->tree = tree;
-			guard->region = region;
-			guard->slot = slot;
-			return GOT_IN;
-		}
-	}
-	thread_slot_drop(slot);
-	samara_rcu_read_unlock();
-	return outcome;
+	first = first < region->first ? region->first : first;
+	last = last > region->last ? region->last : last;
+	publish(slot, tree, first, last, region);
+	guard->region = region;
+	guard->slot = slot;
+	guard->first = first;
+	guard->last = last;
+	return __builtin_expect(!is_marked(tree, region) && !is_detached(region), 1);
 }
 
-/* The thread's first slot is in use, or there is none, or it did not get in. */
+/* The thread's first slot is in use, or there is none, or the first try came to nothing. */
 static __attribute__((noinline)) struct region *try_slowly(struct region_tree *tree,
 							   uint64_t address, uint64_t first,
 							   uint64_t last,
@@ -187,19 +166,37 @@ static __attribute__((noinline)) struct region *try_slowly(struct region_tree *t
 {
 	struct thread_state *self = thread_state_get();
 	struct region_slot *slot = thread_slot_find(self);
-	enum outcome outcome = BUSY;
 
 	*busy = false;
-	if (slot)
-		outcome = try_slot(tree, address, first, last, slot, guard);
-	if (outcome == NOTHING)
-		return try_missed(tree, self);
-	if (outcome == BUSY)
+	if (!slot)
 		return try_aborted(tree, self, busy);
-	if (self)
-		thread_count(&self->counters[tree->id].success);
-	thread_holds.count += thread_slot_is_common(slot);
-	return guard->region;
+	samara_rcu_read_lock();
+	for (unsigned int lookups = 0; lookups < LOOKUPS; lookups++) {
+		struct region *region = region_find(tree, address);
+
+		if (!region) {
+			thread_slot_drop(slot);
+			samara_rcu_read_unlock();
+			return try_missed(tree, self);
+		}
+		if (publish_and_check(tree, region, first, last, slot, guard)) {
+			samara_rcu_read_unlock();
+			if (self)
+				thread_count(&self->counters[tree->id].success);
+			if (thread_slot_is_common(slot)) {
+				/* It has no owner to be found in: it is counted, and the guard
+				 * says so. */
+				thread_holds.count++;
+				guard->slot = (char *)slot + COMMON;
+			}
+			return region;
+		}
+		if (is_marked(tree, region))
+			break;
+	}
+	thread_slot_drop(slot);
+	samara_rcu_read_unlock();
+	return try_aborted(tree, self, busy);
 }
 
 struct region *region_try_read_lock_range(struct region_tree *tree, uint64_t address,
@@ -207,23 +204,24 @@ struct region *region_try_read_lock_range(struct region_tree *tree, uint64_t add
 					  bool *busy)
 {
 	struct thread_state *self = thread_state_own;
-	struct region_slot *slot;
+	struct region *region;
 
-	if (__builtin_expect(!self, 0))
-		return try_slowly(tree, address, first, last, guard, busy);
-	slot = &self->slots.slot[0];
-	if (__builtin_expect(__atomic_load_n(&slot->region, __ATOMIC_RELAXED) != NULL, 0))
+	if (__builtin_expect(
+		    !self || __atomic_load_n(&self->slots.slot[0].region, __ATOMIC_RELAXED), 0))
 		return try_slowly(tree, address, first, last, guard, busy);
 	*busy = false;
-	switch (try_slot(tree, address, first, last, slot, guard)) {
-	case NOTHING:
-		return try_missed(tree, self);
-	case BUSY:
-		return try_aborted(tree, self, busy);
-	default:
-		thread_count(&self->counters[tree->id].success);
-		return guard->region;
+	samara_rcu_read_lock();
+	region = region_find(tree, address);
+	if (__builtin_expect(region != NULL, 1)) {
+		if (publish_and_check(tree, region, first, last, &self->slots.slot[0], guard)) {
+			samara_rcu_read_unlock();
+			thread_count(&self->counters[tree->id].success);
+			return region;
+		}
+		thread_slot_drop(&self->slots.slot[0]);
 	}
+	samara_rcu_read_unlock();
+	return try_slowly(tree, address, first, last, guard, busy);
 }
 
 struct region *region_try_fault_lock(struct region_tree *tree, uint64_t address, uint64_t first,
@@ -232,15 +230,15 @@ struct region *region_try_fault_lock(struct region_tree *tree, uint64_t address,
 
 void region_read_unlock(struct region_guard *guard)
 {
-	struct region_slot *slot = guard->slot;
-	struct thread_state *self = thread_state_own;
+	uintptr_t slot = (uintptr_t)guard->slot;
 
-	/* A slot of the commons has no owner to be found in: it is counted. */
-	if (__builtin_expect(!self || slot != &self->slots.slot[0], 0)) {
-		SAMARA_ASSERT(thread_slot_is_own(slot) || thread_slot_is_common(slot));
-		thread_holds.count -= thread_slot_is_common(slot);
+	if (__builtin_expect(slot & COMMON, 0)) {
+		slot -= COMMON;
+		thread_holds.count--;
+	} else {
+		SAMARA_ASSERT(thread_slot_is_own((struct region_slot *)slot));
 	}
-	thread_slot_drop(slot);
+	thread_slot_drop((struct region_slot *)slot);
 }
 
 void region_start_write(struct region *region)

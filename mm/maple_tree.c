@@ -132,6 +132,13 @@ static void *shown(void *entry)
 	return __builtin_expect(xa_is_zero(entry), 0) ? NULL : entry;
 }
 
+void *mtree_load_rcu(struct maple_tree *mt, unsigned long index)
+{
+	uintptr_t root = (uintptr_t)samara_rcu_dereference(mt->ma_root);
+
+	return root ? shown(maple_walker->load(root, index)) : NULL;
+}
+
 void *mtree_load(struct maple_tree *mt, unsigned long index)
 {
 	void *entry = NULL;

@@ -108,7 +108,7 @@ void region_tree_count(const struct region_tree *tree, struct lock_counters *cou
 /* Look up. Context: RCU read-side section, or the tree lock. */
 static inline struct region *region_find(struct region_tree *tree, uint64_t address)
 {
-	return mtree_load(&tree->map, address);
+	return mtree_load_rcu(&tree->map, address);
 }
 
 #endif

@@ -330,6 +330,11 @@ void mt_dump(const struct maple_tree *mt, enum mt_dump_format format,
 void *mtree_load(struct maple_tree *mt, unsigned long index);
 
 /**
+ * mtree_load_rcu() - the same within a read-side section, or under the lock: it opens none itself
+ */
+void *mtree_load_rcu(struct maple_tree *mt, unsigned long index);
+
+/**
  * mtree_store() - store an entry at one index, whatever was there
  *
  * Context: May sleep, takes the tree's lock. So do all mtree_*() that write.

@@ -11,6 +11,10 @@
  * region, drains it, unites the region again and sleeps for 50 us, all the time: `elsewhere`, in a
  * region that nobody reads; `same`, in the one that is read, where nobody reads.
  *
+ * Each address depends on what was found at the last one, as it does where a look-up is followed by
+ * work: no two overlap in the CPU. The cell 1.same.overlap goes without that: there a CPU has several
+ * bare look-ups under way at once, while each hold waits for the last.
+ *
  * ns: wall-clock time of a thread, less the time that it was ready but kept off its CPU, by what it
  * did; the mean of the threads. With more threads than CPUs they keep each other off.
  */
@@ -43,7 +47,8 @@ enum {
 enum {
 	QUIET,
 	ELSEWHERE,
-	IN_SAME
+	IN_SAME,
+	OVERLAP
 };
 
 static struct region_tree *tree;
@@ -56,7 +61,7 @@ struct reader {
 	unsigned int index;
 	int where;
 	uint64_t done, ns;
-	uintptr_t found; /* so that nothing is optimized away */
+	uintptr_t found, depends; /* 1: what was found has a say in where to look next */
 } __attribute__((aligned(128)));
 
 static void hold_once(uint64_t address, uintptr_t *found)
@@ -68,14 +73,14 @@ static void hold_once(uint64_t address, uintptr_t *found)
 	region = region_try_fault_lock(tree, address, address, address + 4095, &guard, &busy);
 	if (!region)
 		region = region_read_lock_range(tree, address, address, address + 4095, &guard);
-	*found += (uintptr_t)region->object;
+	*found = (uintptr_t)region->object;
 	region_read_unlock(&guard);
 }
 
 static void look_up_once(uint64_t address, uintptr_t *found)
 {
 	samara_rcu_read_lock();
-	*found += (uintptr_t)region_find(tree, address)->object;
+	*found = (uintptr_t)region_find(tree, address)->object;
 	samara_rcu_read_unlock();
 }
 
@@ -90,11 +95,14 @@ static void *reader_main(void *arg)
 	kept_off = cell_kept_off_ns();
 	start = cell_now_ns();
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-		for (unsigned int i = 0; i < BATCH; i++, at = (at + 1) % KEYS) {
+		for (unsigned int i = 0; i < BATCH; i++) {
+			uint64_t address = base + keys[own->index][at];
+
 			if (bare)
-				look_up_once(base + keys[own->index][at], &own->found);
+				look_up_once(address, &own->found);
 			else
-				hold_once(base + keys[own->index][at], &own->found);
+				hold_once(address, &own->found);
+			at = (at + 1 + (own->found & own->depends)) % KEYS;
 		}
 		own->done += BATCH;
 	}
@@ -143,10 +151,11 @@ static void run(const struct cell *cell)
 	__atomic_store_n(&stop, 0, __ATOMIC_SEQ_CST);
 	pthread_barrier_init(&together, NULL, cell->threads);
 	for (unsigned int i = 0; i < cell->threads; i++) {
-		reader[i] = (struct reader){.index = i, .where = cell->what};
+		reader[i] = (struct reader){
+			.index = i, .where = cell->what, .depends = cell->writer != OVERLAP};
 		pthread_create(&thread[i], NULL, reader_main, &reader[i]);
 	}
-	if (cell->writer != QUIET)
+	if (cell->writer == ELSEWHERE || cell->writer == IN_SAME)
 		pthread_create(&writer, NULL, writer_main, &at);
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &slice, NULL);
 	__atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
@@ -155,7 +164,7 @@ static void run(const struct cell *cell)
 		done += (double)reader[i].done;
 		ns += (double)reader[i].ns;
 	}
-	if (cell->writer != QUIET)
+	if (cell->writer == ELSEWHERE || cell->writer == IN_SAME)
 		pthread_join(writer, NULL);
 	pthread_barrier_destroy(&together);
 	cell_value(cell, "ns", ns / done);
@@ -163,11 +172,11 @@ static void run(const struct cell *cell)
 
 int main(int argc, char **argv)
 {
-	static char objects[REGIONS], names[3 * 2 * 3][32];
+	static char objects[REGIONS], names[3 * 2 * 3 + 1][32];
 	static const unsigned int threads[] = {1, 2, 8};
 	static const char *const where[] = {"same", "diff"};
 	static const char *const writer[] = {"quiet", "elsewhere", "same"};
-	struct cell cells[3 * 2 * 3];
+	struct cell cells[3 * 2 * 3 + 1];
 	unsigned int count = 0;
 
 	bare = argc > 1 && !strcmp(argv[1], "rcu");
@@ -192,5 +201,7 @@ int main(int argc, char **argv)
 							     .what = r,
 							     .writer = w};
 			}
+	cells[count++] = (struct cell){
+		.name = "1.same.overlap", .run = run, .threads = 1, .writer = OVERLAP};
 	return cell_serve(cells, count);
 }
