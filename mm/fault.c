@@ -41,7 +41,7 @@ static int answer_nothing(struct guest_mm *mm, gpa_t gpa)
 		return GUEST_MM_FAULT_BUSY;
 	if (ret)
 		return ret;
-	fault_service_retry(mm);
+	fault_service_stray(mm);
 	return GUEST_MM_FAULT_NOTHING;
 }
 

@@ -53,6 +53,7 @@ struct fault_service {
 	struct parked *parked; /* l */
 	size_t parked_count;   /* l */
 	size_t parked_room;    /* l */
+	unsigned int trying;   /* l: threads that have taken what was parked and try it */
 	bool again;            /* l: something changed, try what is parked */
 	bool busy;             /* l: something parked waits for an operation */
 	bool stop;             /* l */
@@ -226,6 +227,7 @@ static struct parked *take_parked(struct fault_service *service, size_t *count)
 	*count = service->parked_count;
 	service->parked = NULL;
 	service->parked_count = service->parked_room = 0;
+	service->trying++;
 	return faults;
 }
 
@@ -261,9 +263,10 @@ static void *retry_main(void *arg)
 			pthread_mutex_unlock(&service->lock);
 			trouble = try_parked(service, faults, count);
 			free(faults);
-		} else {
-			pthread_mutex_unlock(&service->lock);
+			pthread_mutex_lock(&service->lock);
+			service->trying--;
 		}
+		pthread_mutex_unlock(&service->lock);
 		left_ns = stray_expire(service->mm);
 		if (trouble && left_ns > TROUBLE_RETRY_NS)
 			left_ns = TROUBLE_RETRY_NS;
@@ -300,6 +303,7 @@ static void *queue_main(void *arg)
 		unlock_tree_read(tree);
 		free(faults);
 		pthread_mutex_lock(&service->lock);
+		service->trying--;
 		/* What failed for want of resources is the retry thread's. */
 		if (trouble) {
 			service->again = true;
@@ -310,7 +314,24 @@ static void *queue_main(void *arg)
 	return NULL;
 }
 
+/*
+ * Waking a thread costs more than many an operation, so it is done only when there is something to
+ * try. A fault that is neither in the list nor among those being tried looks again when it is
+ * parked.
+ */
 void fault_service_retry(struct guest_mm *mm)
+{
+	struct fault_service *service = mm->service;
+
+	pthread_mutex_lock(&service->lock);
+	if (service->parked_count || service->trying) {
+		service->again = true;
+		pthread_cond_signal(&service->wake);
+	}
+	pthread_mutex_unlock(&service->lock);
+}
+
+void fault_service_stray(struct guest_mm *mm)
 {
 	struct fault_service *service = mm->service;
 

@@ -271,6 +271,7 @@ void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats)
 		.unplugs = counter(&own->unplugs),
 		.remaps = counter(&own->remaps),
 		.protects = counter(&own->protects),
+		.discards = counter(&own->discards),
 		.failed_operations = counter(&own->failed_operations),
 		.faults = counter(&own->faults),
 		.fault_pages = counter(&own->fault_pages),

@@ -25,7 +25,7 @@ struct mem_region {
 
 /* What guest_mm_get_stats() reports of operations and faults: atomic (relaxed), never decrease. */
 struct mm_counters {
-	uint64_t plugs, unplugs, remaps, protects, failed_operations;
+	uint64_t plugs, unplugs, remaps, protects, discards, failed_operations;
 	uint64_t faults, fault_pages, fault_write_protect, faults_deferred, faults_nothing;
 	uint64_t faults_held, last_nothing_gpa;
 };
@@ -96,9 +96,12 @@ int fault_service_start(struct guest_mm *mm, unsigned int threads, struct samara
 void fault_service_stop(struct guest_mm *mm);
 
 /*
- * Have the retry thread look again: an operation is over, or there is a stray page to expire.
+ * An operation is over, or held writes may go: try what is parked, if anything is.
  * Context: no lock is held.
  */
 void fault_service_retry(struct guest_mm *mm);
+
+/* There is a stray page to expire. Context: no lock is held. */
+void fault_service_stray(struct guest_mm *mm);
 
 #endif

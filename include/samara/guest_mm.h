@@ -155,6 +155,16 @@ int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsign
 		     struct samara_error *err);
 
 /**
+ * guest_mm_discard() - give the pages of a plugged range back to the host; it stays plugged
+ *
+ * Its contents are lost: a later access finds zeros. When it returns, no vCPU and no device reaches
+ * the old pages. Meant to be called for single pages, and often (a balloon): it allocates nothing.
+ *
+ * Return: also -EACCES (part of the range is read-only, and what is does not change).
+ */
+int guest_mm_discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err);
+
+/**
  * guest_mm_populate() - have every page of a plugged range present
  *
  * Context: May sleep, holds no pin; takes no lock for writing, holds one region at a time.
@@ -297,7 +307,7 @@ int guest_mm_for_each_region(struct guest_mm *mm,
 struct guest_mm_stats {
 	const char *lock; /* the LOCK= variant: "region", "single" */
 	uint64_t regions, windows, plugged_bytes, populated_bytes;
-	uint64_t plugs, unplugs, remaps, protects, failed_operations;
+	uint64_t plugs, unplugs, remaps, protects, discards, failed_operations;
 	uint64_t faults, fault_pages, fault_write_protect;
 	uint64_t faults_deferred; /* met an operation, waited aside */
 	uint64_t faults_nothing;  /* accesses to what is not plugged */

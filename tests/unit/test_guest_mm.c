@@ -398,11 +398,12 @@ enum operation {
 	REMAP_FROM,
 	PROTECT,
 	POPULATE,
+	DISCARD,
 	OPERATIONS
 };
 
-static const char *const operation_name[] = {"plug",  "unplug",  "remap to",
-					     "remap", "protect", "populate"};
+static const char *const operation_name[] = {"plug",    "unplug",   "remap to", "remap",
+					     "protect", "populate", "discard"};
 
 /* Do it; REMAP tries the range as the target, REMAP_FROM as the source. */
 static int operate(struct fixture *f, enum operation operation, gpa_t gpa, uint64_t size_bytes,
@@ -419,6 +420,8 @@ static int operate(struct fixture *f, enum operation operation, gpa_t gpa, uint6
 		return guest_mm_remap(f->mm, gpa, size_bytes, BASE + 0x2000000, err);
 	case PROTECT:
 		return guest_mm_protect(f->mm, gpa, size_bytes, GUEST_MM_READ, err);
+	case DISCARD:
+		return guest_mm_discard(f->mm, gpa, size_bytes, err);
 	default:
 		return guest_mm_populate(f->mm, gpa, size_bytes, err);
 	}
@@ -1008,11 +1011,11 @@ static void test_operations_wait_for_no_other_pins(void **state)
 
 		/* Another thread: this one holds a pin. */
 		for (enum operation o = PLUG; o < OPERATIONS; o++) {
-			static const enum operation order[] = {POPULATE, PROTECT,    UNPLUG,
-							       PLUG,     REMAP_FROM, UNPLUG};
+			static const enum operation order[] = {
+				POPULATE, DISCARD, PROTECT, UNPLUG, PLUG, REMAP_FROM, UNPLUG};
 
 			worker.operation = order[o];
-			worker.gpa = o == 5 ? BASE + 0x2000000 : BASE + 16 * PAGE;
+			worker.gpa = o == OPERATIONS - 1 ? BASE + 0x2000000 : BASE + 16 * PAGE;
 			pthread_create(&worker.thread, NULL, operator_main, &worker);
 			pthread_join(worker.thread, NULL);
 			assert_int_equal(worker.ret, 0);
@@ -1267,6 +1270,81 @@ static void test_unplug_gives_memory_back(void **state)
 	assert_int_equal(stats(f).populated_bytes, 0);
 }
 
+/* ---- Discard --------------------------------------------------------------------------------- */
+
+static void discard(struct fixture *f, gpa_t gpa, uint64_t size_bytes)
+{
+	struct samara_error err;
+
+	ok(guest_mm_discard(f->mm, gpa, size_bytes, &err), &err);
+}
+
+static void test_discard(void **state)
+{
+	struct fixture *f = *state;
+	struct listing before;
+	struct samara_error err;
+
+	plug(f, BASE, 64 * PAGE, GUEST_MM_RDWR);
+	plug(f, BASE + 80 * PAGE, 16 * PAGE, GUEST_MM_RDWR);
+	fill(f, BASE, 64 * PAGE);
+	protect(f, BASE + 60 * PAGE, 4 * PAGE, GUEST_MM_READ);
+	before = list(f);
+	discard(f, BASE + 5 * PAGE, PAGE);
+	discard(f, BASE + 10 * PAGE, 20 * PAGE);
+	discard(f, BASE + 80 * PAGE, 16 * PAGE); /* nothing was there */
+	assert_int_equal(stats(f).populated_bytes, (64 - 21) * PAGE);
+	expect_zeros(f, BASE + 5 * PAGE, PAGE);
+	expect_zeros(f, BASE + 10 * PAGE, 20 * PAGE);
+	expect_fill(f, BASE, 5 * PAGE, BASE);
+	expect_fill(f, BASE + 6 * PAGE, 4 * PAGE, BASE + 6 * PAGE);
+	expect_fill(f, BASE + 30 * PAGE, 34 * PAGE, BASE + 30 * PAGE);
+	expect_true_accounting(f);
+	assert_same(f, &before);
+	/* What is read-only does not change. */
+	assert_int_equal(guest_mm_discard(f->mm, BASE + 58 * PAGE, 4 * PAGE, &err), -EACCES);
+	assert_non_null(strstr(err.text, "discard 0x10003a000+0x4000: "));
+	assert_non_null(strstr(err.text, "read-only"));
+	expect_fill(f, BASE + 30 * PAGE, 34 * PAGE, BASE + 30 * PAGE);
+	assert_int_equal(stats(f).discards, 3);
+}
+
+/* A balloon: every page of a large region, one by one, out of order. */
+static void test_discard_by_the_page(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t pages = 4096;
+	struct samara_error err;
+
+	plug(f, BASE, pages * PAGE, GUEST_MM_RDWR);
+	ok(guest_mm_populate(f->mm, BASE, pages * PAGE, &err), &err);
+	for (uint64_t i = 0; i < pages; i++)
+		discard(f, BASE + i * 1021 % pages * PAGE, PAGE);
+	assert_int_equal(stats(f).populated_bytes, 0);
+	assert_int_equal(stats(f).regions, 1);
+	expect_true_accounting(f);
+}
+
+/* A page that is pinned does not go before the pin. */
+static void test_discard_waits_for_pins(void **state)
+{
+	struct fixture *f = *state;
+	struct worker worker = {
+		.f = f, .operation = DISCARD, .gpa = BASE + 2 * PAGE, .size_bytes = PAGE};
+	struct guest_mm_pin pin;
+
+	plug(f, BASE, 8 * PAGE, GUEST_MM_RDWR);
+	fill(f, BASE, 8 * PAGE);
+	assert_int_equal(guest_mm_pin(f->mm, BASE + 2 * PAGE, 16, true, &pin), 0);
+	start_operation(&worker);
+	assert_int_equal(*(uint64_t *)pin.iov[0].iov_base, BASE + 2 * PAGE);
+	guest_mm_unpin(&pin);
+	pthread_join(worker.thread, NULL);
+	assert_int_equal(worker.ret, 0);
+	expect_zeros(f, BASE + 2 * PAGE, PAGE);
+	expect_fill(f, BASE + 3 * PAGE, 5 * PAGE, BASE + 3 * PAGE);
+}
+
 /* ---- Shared memory --------------------------------------------------------------------------- */
 
 static void test_memfd_is_shared(void **state)
@@ -1466,6 +1544,8 @@ static int try_once(struct fixture *f, const struct attempt *a, struct samara_er
 		return guest_mm_unplug(f->mm, a->gpa, a->size_bytes, err);
 	case PROTECT:
 		return guest_mm_protect(f->mm, a->gpa, a->size_bytes, a->prot, err);
+	case DISCARD:
+		return guest_mm_discard(f->mm, a->gpa, a->size_bytes, err);
 	default:
 		return guest_mm_remap(f->mm, a->gpa, a->size_bytes, a->to, err);
 	}
@@ -1519,6 +1599,7 @@ static void test_failures_are_undone(unsigned int calls, unsigned long times, st
 		{"protect", BASE + 2 * PAGE, 0, 33 * PAGE, PROTECT, 0, GUEST_MM_READ},
 		{"unprotect", BASE + 2 * PAGE, 0, 33 * PAGE, PROTECT, 0, GUEST_MM_RDWR},
 		{"remap", BASE + PAGE, BASE + 100 * PAGE, 38 * PAGE, REMAP, 0, 0},
+		{"discard", BASE + 33 * PAGE, 0, 3 * PAGE, DISCARD, 0, 0},
 		{"remap to another window", BASE, SECOND + 3 * PAGE, 40 * PAGE, REMAP, 0, 0},
 		{"unplug", BASE + 2 * PAGE, 0, 33 * PAGE, UNPLUG, 0, 0},
 	};
@@ -1617,6 +1698,9 @@ int main(void)
 		TEST(test_accounting),
 		TEST(test_populate),
 		TEST(test_unplug_gives_memory_back),
+		TEST(test_discard),
+		TEST(test_discard_by_the_page),
+		TEST(test_discard_waits_for_pins),
 		TEST(test_memfd_is_shared),
 		TEST(test_last_byte_of_the_address_space),
 		TEST(test_fault),
