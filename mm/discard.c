@@ -6,55 +6,88 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "mm/operation.h"
 
-/* Lock the regions of a plugged range, whole. */
-static void lock_regions(struct guest_mm *mm, const struct range *range)
+static int discard_check(struct guest_mm *mm, struct operation *op, struct samara_error *err)
 {
-	MA_STATE(mas, &mm->tree->map, range->gpa, range->gpa);
-	struct region *region;
-
-	while ((region = mas_find(&mas, range_last(range))))
-		region_start_write(region);
-	region_drain(mm->tree);
+	return range_check(mm, &op->range, err);
 }
 
 /* What is read-only does not change, so it is not discarded either. */
-static int check_writable(struct guest_mm *mm, const struct range *range, struct samara_error *err)
+static int discard_look(struct guest_mm *mm, struct operation *op, struct samara_error *err)
 {
+	const struct range *range = &op->range;
 	MA_STATE(mas, &mm->tree->map, range->gpa, range->gpa);
 	struct region *region;
+	int ret = range_check_plugged(mm, range, err);
 
-	while ((region = mas_find(&mas, range_last(range))))
+	while (!ret && (region = mas_find(&mas, range_last(range))))
 		if (!(mem_region_of(region)->prot & GUEST_MM_WRITE))
-			return range_error(err, range, -EACCES,
-					   "memory at %#" PRIx64 "+%#" PRIx64 " is read-only",
-					   region->first, region->last - region->first + 1);
+			ret = range_error(err, range, -EACCES,
+					  "memory at %#" PRIx64 "+%#" PRIx64 " is read-only",
+					  region->first, region->last - region->first + 1);
+	return ret;
+}
+
+static int discard_prepare(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	const struct range *range = &op->range;
+	MA_STATE(mas, &mm->tree->map, range->gpa, range->gpa);
+	struct region *region;
+	int ret;
+
+	if (!op->alone) {
+		/* Another operation of the batch may cut what was locked as a whole. */
+		ret = range_isolate(mm, range);
+		return ret ? range_error(err, range, ret, "%s", strerror(-ret)) : 0;
+	}
+	while ((region = mas_find(&mas, range_last(range))))
+		region_start_write(region);
+	region_drain(mm->tree);
 	return 0;
 }
 
+static void discard_undo(struct guest_mm *mm, struct operation *op)
+{
+	(void)mm;
+	(void)op;
+}
+
+static int discard_drop(struct guest_mm *mm, struct operation *op)
+{
+	(void)mm;
+	return window_discard(op->range.window, op->range.gpa, op->range.size_bytes);
+}
+
+static void discard_commit(struct guest_mm *mm, struct operation *op)
+{
+	struct window *window = op->range.window;
+
+	page_bitmap_clear(&window->present, op->range.gpa, op->range.size_bytes);
+	page_bitmap_set(&window->discarded, op->range.gpa, op->range.size_bytes);
+	mm_count(&mm->counters.discarded_pages, op->range.size_bytes >> SAMARA_PAGE_SHIFT);
+}
+
+const struct operation_kind discard_operation = {
+	.check = discard_check,
+	.look = discard_look,
+	.prepare = discard_prepare,
+	.undo = discard_undo,
+	.drop = discard_drop,
+	.commit = discard_commit,
+	.counter = offsetof(struct mm_counters, discards),
+};
+
 int guest_mm_discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
 {
-	struct range range = {.operation = "discard", .gpa = gpa, .size_bytes = size_bytes};
-	int ret;
+	struct operation op = {
+		.kind = &discard_operation,
+		.range = {.operation = "discard", .gpa = gpa, .size_bytes = size_bytes},
+		.alone = true,
+	};
 
-	ret = range_check(mm, &range, err);
-	if (ret)
-		return operation_refuse(mm, ret);
-	lock_tree_write(mm->tree);
-	ret = range_check_plugged(mm, &range, err);
-	if (!ret)
-		ret = check_writable(mm, &range, err);
-	if (ret)
-		goto out;
-	lock_regions(mm, &range);
-	ret = window_discard(range.window, gpa, size_bytes);
-	if (ret)
-		range_error(err, &range, ret, "giving the pages back: %s", strerror(-ret));
-	else
-		window_clear_present(range.window, gpa, size_bytes);
-out:
-	return operation_end(mm, ret, &mm->counters.discards);
+	return operations_run(mm, &op, 1, err);
 }

@@ -13,7 +13,8 @@
 /* The page is present and write-protected. */
 static int resolve_protected(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
 {
-	gpa_t page = gpa & ~(SAMARA_PAGE_BYTES - 1);
+	struct window *window = region->window;
+	gpa_t page = gpa & ~(window->own.page_bytes - 1);
 	int ret;
 
 	if (!(__atomic_load_n(&region->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE) &&
@@ -22,7 +23,8 @@ static int resolve_protected(struct guest_mm *mm, struct mem_region *region, gpa
 	/*
 	 * The protection was lifted since, or belonged to an operation or to a guest that is over.
 	 */
-	ret = uffd_protect(&mm->uffd, window_hva(region->window, page), SAMARA_PAGE_BYTES, false);
+	ret = uffd_protect(window_uffd(window, page), window_hva(window, page),
+			   window->own.page_bytes, false);
 	return ret && ret != -ENOENT ? ret : GUEST_MM_FAULT_DONE;
 }
 
@@ -47,15 +49,15 @@ static int answer_nothing(struct guest_mm *mm, gpa_t gpa)
 
 static int try_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
 {
-	gpa_t first = gpa & ~(mm->around_bytes - 1);
+	uint64_t block = mm->around_bytes > mm->page_bytes ? mm->around_bytes : mm->page_bytes;
+	gpa_t first = gpa & ~(block - 1);
 	struct region_guard guard;
 	struct region *region;
 	bool busy;
 	int ret;
 
 	/* What a fault populates at most, and no more: the rest of the region is others' to change. */
-	region = region_try_fault_lock(mm->tree, gpa, first, first + (mm->around_bytes - 1), &guard,
-				       &busy);
+	region = region_try_fault_lock(mm->tree, gpa, first, first + (block - 1), &guard, &busy);
 	if (!region)
 		return busy ? GUEST_MM_FAULT_BUSY : answer_nothing(mm, gpa);
 	if (flags & GUEST_MM_FAULT_PROTECT)

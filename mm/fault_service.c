@@ -25,15 +25,10 @@
 #include <unistd.h>
 
 #include "mm/mm.h"
+#include "mm/parked.h"
 
 /* A host that is short of memory is asked again after this time. */
 #define TROUBLE_RETRY_NS UINT64_C(10000000)
-
-/* A fault that waits for an operation to end. */
-struct parked {
-	gpa_t gpa;
-	unsigned int flags;
-};
 
 /**
  * struct fault_service - one per guest_mm
@@ -48,37 +43,14 @@ struct fault_service {
 	pthread_t retry_thread; /* I */
 	pthread_t queue_thread; /* I */
 	pthread_mutex_t lock;
-	pthread_cond_t wake;   /* of the retry thread; with CLOCK_MONOTONIC */
-	pthread_cond_t queue;  /* of the queue thread */
-	struct parked *parked; /* l */
-	size_t parked_count;   /* l */
-	size_t parked_room;    /* l */
-	unsigned int trying;   /* l: threads that have taken what was parked and try it */
-	bool again;            /* l: something changed, try what is parked */
-	bool busy;             /* l: something parked waits for an operation */
-	bool stop;             /* l */
+	pthread_cond_t wake;  /* of the retry thread; with CLOCK_MONOTONIC */
+	pthread_cond_t queue; /* of the queue thread */
+	struct parked parked; /* l */
+	unsigned int trying;  /* l: threads that have taken what was parked and try it */
+	bool again;           /* l: something changed, try what is parked */
+	bool busy;            /* l: something parked waits for an operation */
+	bool stop;            /* l */
 };
-
-/* Park a fault, unless its page's is there already. Context: lock held. */
-static int park_locked(struct fault_service *service, gpa_t gpa, unsigned int flags)
-{
-	gpa_t page = gpa & ~(SAMARA_PAGE_BYTES - 1);
-
-	for (size_t i = 0; i < service->parked_count; i++)
-		if (service->parked[i].gpa == page && service->parked[i].flags == flags)
-			return -EALREADY;
-	if (service->parked_count == service->parked_room) {
-		size_t room = service->parked_room ? 2 * service->parked_room : 64;
-		struct parked *more = realloc(service->parked, room * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		service->parked = more;
-		service->parked_room = room;
-	}
-	service->parked[service->parked_count++] = (struct parked){.gpa = page, .flags = flags};
-	return 0;
-}
 
 /* Have the queue thread see to a fault that met an operation. Context: lock held. */
 static void queue_locked(struct fault_service *service)
@@ -92,7 +64,7 @@ static int park(struct fault_service *service, gpa_t gpa, unsigned int flags, bo
 	int ret;
 
 	pthread_mutex_lock(&service->lock);
-	ret = park_locked(service, gpa, flags);
+	ret = parked_add(&service->parked, gpa & ~(SAMARA_PAGE_BYTES - 1), flags);
 	/* The operation may have ended before the fault was in the list: look once more. */
 	if (ret != -EALREADY) {
 		service->again = true;
@@ -148,19 +120,27 @@ static void handle_message(struct fault_service *service, const struct uffd_msg 
 	}
 }
 
-/* EPOLLEXCLUSIVE: a fault wakes one handler, not all of them. */
+#define STOP UINT32_MAX
+
+/*
+ * EPOLLEXCLUSIVE: a fault wakes one handler, not all of them. Each handler watches every
+ * userfaultfd: what divides vCPUs is the lock and the queue within each, not who reads it.
+ */
 static int watch(struct fault_service *service)
 {
 	struct epoll_event faults = {.events = EPOLLIN | EPOLLEXCLUSIVE};
-	struct epoll_event stop = {.events = EPOLLIN, .data.u32 = 1};
-	int epoll = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event stop = {.events = EPOLLIN, .data.u32 = STOP};
+	int epoll = epoll_create1(EPOLL_CLOEXEC), ret;
 
 	if (epoll < 0)
 		return -errno;
-	if (epoll_ctl(epoll, EPOLL_CTL_ADD, service->mm->uffd.fd, &faults) ||
-	    epoll_ctl(epoll, EPOLL_CTL_ADD, service->stop_fd, &stop)) {
-		int ret = -errno;
-
+	ret = epoll_ctl(epoll, EPOLL_CTL_ADD, service->stop_fd, &stop);
+	for (unsigned int i = 0; i < service->mm->uffd_count && !ret; i++) {
+		faults.data.u32 = i;
+		ret = epoll_ctl(epoll, EPOLL_CTL_ADD, service->mm->uffd[i].fd, &faults);
+	}
+	if (ret) {
+		ret = -errno;
 		close(epoll);
 		return ret;
 	}
@@ -182,9 +162,10 @@ static void *handler_main(void *arg)
 	while (epoll >= 0) {
 		if (epoll_wait(epoll, &event, 1, -1) < 1)
 			continue;
-		if (event.data.u32)
+		if (event.data.u32 == STOP)
 			break;
-		while (read(service->mm->uffd.fd, &message, sizeof(message)) == sizeof(message))
+		while (read(service->mm->uffd[event.data.u32].fd, &message, sizeof(message)) ==
+		       sizeof(message))
 			handle_message(service, &message);
 	}
 	if (epoll >= 0)
@@ -192,14 +173,16 @@ static void *handler_main(void *arg)
 	return NULL;
 }
 
-/* Try everything that is parked once. Return: whether something failed for want of resources. */
-static bool try_parked(struct fault_service *service, struct parked *faults, size_t count)
+/* Try all of these once. Return: whether something failed for want of resources. */
+static bool try_parked(struct fault_service *service, struct parked *faults)
 {
+	struct guest_mm *mm = service->mm;
 	bool trouble = false;
+	unsigned int flags;
+	gpa_t page;
 
-	for (size_t i = 0; i < count; i++) {
-		int ret = guest_mm_fault(service->mm, faults[i].gpa,
-					 faults[i].flags | GUEST_MM_FAULT_NOWAIT);
+	for (size_t at = 0; parked_next(faults, &at, &page, &flags);) {
+		int ret = guest_mm_fault(mm, page, flags | GUEST_MM_FAULT_NOWAIT);
 
 		if (ret == GUEST_MM_FAULT_DONE || ret == GUEST_MM_FAULT_NOTHING)
 			continue;
@@ -207,28 +190,13 @@ static bool try_parked(struct fault_service *service, struct parked *faults, siz
 		pthread_mutex_lock(&service->lock);
 		if (ret == GUEST_MM_FAULT_BUSY)
 			queue_locked(service);
-		if (park_locked(service, faults[i].gpa, faults[i].flags) == -ENOMEM) {
-			/* It must not be lost. Its vCPU tries again and is seen again. */
-			struct window *window = mm_window(service->mm, faults[i].gpa, 1);
-
-			uffd_wake(&service->mm->uffd, window_hva(window, faults[i].gpa),
-				  SAMARA_PAGE_BYTES);
-		}
+		/* It must not be lost. Its vCPU tries again and is seen again. */
+		if (parked_add(&service->parked, page, flags) == -ENOMEM)
+			window_wake(mm_window(mm, page, 1), page, SAMARA_PAGE_BYTES);
 		pthread_mutex_unlock(&service->lock);
 	}
+	parked_free(faults);
 	return trouble;
-}
-
-/* Take the list of what is parked. Context: lock held. */
-static struct parked *take_parked(struct fault_service *service, size_t *count)
-{
-	struct parked *faults = service->parked;
-
-	*count = service->parked_count;
-	service->parked = NULL;
-	service->parked_count = service->parked_room = 0;
-	service->trying++;
-	return faults;
 }
 
 /* Sleep until there is something to try, a stray page is old enough, or @left_ns have passed. */
@@ -255,14 +223,13 @@ static void *retry_main(void *arg)
 
 	pthread_mutex_lock(&service->lock);
 	while (!service->stop) {
-		if (service->again || (trouble && service->parked_count)) {
-			size_t count;
-			struct parked *faults = take_parked(service, &count);
+		if (service->again || (trouble && service->parked.count)) {
+			struct parked faults = parked_take(&service->parked);
 
 			service->again = false;
+			service->trying++;
 			pthread_mutex_unlock(&service->lock);
-			trouble = try_parked(service, faults, count);
-			free(faults);
+			trouble = try_parked(service, &faults);
 			pthread_mutex_lock(&service->lock);
 			service->trying--;
 		}
@@ -282,8 +249,7 @@ static void *queue_main(void *arg)
 {
 	struct fault_service *service = arg;
 	struct region_tree *tree = service->mm->tree;
-	struct parked *faults;
-	size_t count;
+	struct parked faults;
 	bool trouble;
 
 	pthread_mutex_lock(&service->lock);
@@ -296,12 +262,12 @@ static void *queue_main(void *arg)
 		lock_tree_read(tree);
 		pthread_mutex_lock(&service->lock);
 		service->busy = false;
-		faults = take_parked(service, &count);
+		faults = parked_take(&service->parked);
+		service->trying++;
 		pthread_mutex_unlock(&service->lock);
 		/* No operation is on its way now: nothing is busy. */
-		trouble = try_parked(service, faults, count);
+		trouble = try_parked(service, &faults);
 		unlock_tree_read(tree);
-		free(faults);
 		pthread_mutex_lock(&service->lock);
 		service->trying--;
 		/* What failed for want of resources is the retry thread's. */
@@ -324,7 +290,7 @@ void fault_service_retry(struct guest_mm *mm)
 	struct fault_service *service = mm->service;
 
 	pthread_mutex_lock(&service->lock);
-	if (service->parked_count || service->trying) {
+	if (service->parked.count || service->trying) {
 		service->again = true;
 		pthread_cond_signal(&service->wake);
 	}
@@ -450,7 +416,7 @@ void fault_service_stop(struct guest_mm *mm)
 	pthread_mutex_destroy(&service->lock);
 	close(service->stop_fd);
 	free(service->handler);
-	free(service->parked);
+	parked_free(&service->parked);
 	free(service);
 	mm->service = NULL;
 }

@@ -15,6 +15,7 @@
 #define FAULT_THREADS_MAX      4   /* by default; measured enough for two CPUs, see KERNEL-FACTS */
 #define FAULT_AROUND_PAGES     512 /* 2 MiB: where batches stop paying */
 #define FAULT_AROUND_PAGES_MAX 65536
+#define USERFAULTFDS_MAX       64
 
 static unsigned int default_fault_threads(void)
 {
@@ -31,7 +32,31 @@ static int check_config(const struct guest_mm_config *config, struct samara_erro
 		return samara_error_set(err, -EINVAL,
 					"fault_around_pages %u is no power of two up to %u", pages,
 					FAULT_AROUND_PAGES_MAX);
+	if (config->userfaultfds > USERFAULTFDS_MAX)
+		return samara_error_set(err, -EINVAL, "%u userfaultfds: %u at most",
+					config->userfaultfds, USERFAULTFDS_MAX);
 	return 0;
+}
+
+static void close_uffds(struct guest_mm *mm)
+{
+	while (mm->uffd_count)
+		uffd_close(&mm->uffd[--mm->uffd_count]);
+	free(mm->uffd);
+}
+
+static int open_uffds(struct guest_mm *mm, unsigned int count, struct samara_error *err)
+{
+	int ret = 0;
+
+	mm->uffd = calloc(count, sizeof(*mm->uffd));
+	if (!mm->uffd)
+		return samara_error_set(err, -ENOMEM, "guest memory manager: out of memory");
+	for (; mm->uffd_count < count && !ret; mm->uffd_count += !ret)
+		ret = uffd_open(&mm->uffd[mm->uffd_count], err);
+	if (ret)
+		close_uffds(mm);
+	return ret;
 }
 
 int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
@@ -39,7 +64,7 @@ int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
 {
 	static const struct guest_mm_config defaults;
 	struct guest_mm *mm;
-	unsigned int pages;
+	unsigned int pages, threads;
 	void *zeros;
 	int ret;
 
@@ -52,11 +77,16 @@ int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
 	if (!mm)
 		return samara_error_set(err, -ENOMEM, "guest memory manager: out of memory");
 	pages = config->fault_around_pages ? config->fault_around_pages : FAULT_AROUND_PAGES;
+	threads = config->fault_threads ? config->fault_threads : default_fault_threads();
 	mm->copy_only = config->copy_only;
+	mm->limit_bytes = UINT64_MAX;
+	mm->page_bytes = SAMARA_PAGE_BYTES;
+	mm->huge_pages = !config->no_huge_pages && !config->copy_only;
 	mm->around_bytes = pages * SAMARA_PAGE_BYTES;
+	mm->zeros_bytes = mm->around_bytes < HUGE_BYTES ? HUGE_BYTES : mm->around_bytes;
 	stray_init(&mm->strays);
 	/* Read only and never written: all of it is the host's one zero page. */
-	zeros = mmap(NULL, mm->around_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	zeros = mmap(NULL, mm->zeros_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (zeros == MAP_FAILED) {
 		ret = samara_error_set(err, -ENOMEM, "guest memory manager: out of memory");
 		goto fail_mm;
@@ -67,21 +97,24 @@ int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
 		samara_error_set(err, ret, "region tree: %s", strerror(-ret));
 		goto fail_zeros;
 	}
-	ret = uffd_open(&mm->uffd, err);
+	ret = open_uffds(mm,
+			 config->userfaultfds         ? config->userfaultfds
+			 : threads > USERFAULTFDS_MAX ? USERFAULTFDS_MAX
+						      : threads,
+			 err);
 	if (ret)
 		goto fail_tree;
-	ret = fault_service_start(
-		mm, config->fault_threads ? config->fault_threads : default_fault_threads(), err);
+	ret = fault_service_start(mm, threads, err);
 	if (ret)
 		goto fail_uffd;
 	*out = mm;
 	return 0;
 fail_uffd:
-	uffd_close(&mm->uffd);
+	close_uffds(mm);
 fail_tree:
 	region_tree_destroy(mm->tree);
 fail_zeros:
-	munmap(zeros, mm->around_bytes);
+	munmap(zeros, mm->zeros_bytes);
 fail_mm:
 	stray_destroy(&mm->strays);
 	free(mm);
@@ -95,9 +128,9 @@ void guest_mm_destroy(struct guest_mm *mm)
 	fault_service_stop(mm);
 	for (unsigned int i = 0; i < mm_window_count(mm); i++)
 		window_destroy(&mm->windows[i]);
-	uffd_close(&mm->uffd);
+	close_uffds(mm);
 	region_tree_destroy(mm->tree);
-	munmap((void *)(uintptr_t)mm->zeros, mm->around_bytes);
+	munmap((void *)(uintptr_t)mm->zeros, mm->zeros_bytes);
 	stray_destroy(&mm->strays);
 	free(mm);
 }
@@ -110,14 +143,16 @@ struct window *mm_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes)
 	return NULL;
 }
 
-int guest_mm_add_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
-			enum guest_mm_backing backing, struct samara_error *err)
+int guest_mm_add_window_config(struct guest_mm *mm, const struct guest_mm_window_config *config,
+			       struct samara_error *err)
 {
-	struct range range = {.operation = "window", .gpa = gpa, .size_bytes = size_bytes};
-	gpa_t last = gpa + size_bytes - 1;
+	struct range range = {
+		.operation = "window", .gpa = config->gpa, .size_bytes = config->size_bytes};
+	gpa_t gpa = config->gpa, last = gpa + config->size_bytes - 1;
 	int ret;
 
-	if (!size_bytes || (gpa | size_bytes) & (SAMARA_PAGE_BYTES - 1) || last < gpa)
+	if (!config->size_bytes || (gpa | config->size_bytes) & (SAMARA_PAGE_BYTES - 1) ||
+	    last < gpa)
 		return range_error(err, &range, -EINVAL,
 				   "empty, not page aligned, or past the end of the address space");
 	for (unsigned int i = 0; i < mm_window_count(mm); i++) {
@@ -129,11 +164,22 @@ int guest_mm_add_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 	}
 	if (mm->window_count == WINDOWS_MAX)
 		return range_error(err, &range, -ENOSPC, "there are %u already", WINDOWS_MAX);
-	ret = window_create(&mm->windows[mm->window_count], &mm->uffd, gpa, size_bytes, backing,
-			    err);
-	if (!ret)
-		__atomic_store_n(&mm->window_count, mm->window_count + 1, __ATOMIC_RELEASE);
-	return ret;
+	ret = window_create(&mm->windows[mm->window_count], mm->uffd, mm->uffd_count, config, err);
+	if (ret)
+		return ret;
+	if (mm->windows[mm->window_count].own.page_bytes > mm->page_bytes)
+		mm->page_bytes = mm->windows[mm->window_count].own.page_bytes;
+	__atomic_store_n(&mm->window_count, mm->window_count + 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int guest_mm_add_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
+			enum guest_mm_backing backing, struct samara_error *err)
+{
+	struct guest_mm_window_config config = {
+		.gpa = gpa, .size_bytes = size_bytes, .backing = backing, .fd = -1};
+
+	return guest_mm_add_window_config(mm, &config, err);
 }
 
 int guest_mm_get_window(const struct guest_mm *mm, unsigned int index,
@@ -148,8 +194,10 @@ int guest_mm_get_window(const struct guest_mm *mm, unsigned int index,
 		.gpa = own->gpa,
 		.size_bytes = own->size_bytes,
 		.hva = own->hva,
-		.fd = own->fd,
-		.backing = own->backing,
+		.fd = own->own.shared ? own->own.fd : -1,
+		.offset_bytes = own->own.offset_bytes,
+		.page_bytes = own->own.page_bytes,
+		.backing = own->own.kind,
 	};
 	return 0;
 }
@@ -158,7 +206,7 @@ int guest_mm_get_window(const struct guest_mm *mm, unsigned int index,
 static int populate_next(struct guest_mm *mm, gpa_t *gpa, gpa_t last)
 {
 	/* Piece by piece: a writer that wants the range waits for one piece at most. */
-	gpa_t end = last - *gpa < mm->around_bytes ? last : *gpa + mm->around_bytes - 1;
+	gpa_t end = last < (*gpa | (mm->zeros_bytes - 1)) ? last : *gpa | (mm->zeros_bytes - 1);
 	struct region_guard guard;
 	struct region *region = region_read_lock_range(mm->tree, *gpa, *gpa, end, &guard);
 	int ret;
@@ -226,8 +274,11 @@ int guest_mm_for_each_region(struct guest_mm *mm,
 			.gpa = from,
 			.size_bytes = size_bytes,
 			.prot = __atomic_load_n(&memory->prot, __ATOMIC_RELAXED),
-			.backing = memory->window->backing,
-			.populated_pages = window_count_present(memory->window, from, size_bytes),
+			.backing = memory->window->own.kind,
+			.discarded_pages =
+				page_bitmap_count(&memory->window->discarded, from, size_bytes),
+			.populated_pages =
+				page_bitmap_count(&memory->window->present, from, size_bytes),
 			.locked = __atomic_load_n(&region->lock_seq, __ATOMIC_ACQUIRE) ==
 				  __atomic_load_n(&mm->tree->seq, __ATOMIC_ACQUIRE),
 		};
@@ -272,6 +323,9 @@ void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats)
 		.remaps = counter(&own->remaps),
 		.protects = counter(&own->protects),
 		.discards = counter(&own->discards),
+		.rebacks = counter(&own->rebacks),
+		.discarded_pages = counter(&own->discarded_pages),
+		.limit_bytes = counter(&mm->limit_bytes),
 		.failed_operations = counter(&own->failed_operations),
 		.faults = counter(&own->faults),
 		.fault_pages = counter(&own->fault_pages),
@@ -288,7 +342,6 @@ void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats)
 		.lock_wait_ns = locks.wait_ns,
 	};
 	for (unsigned int i = 0; i < mm_window_count(mm); i++)
-		stats->populated_bytes += counter(&mm->windows[i].present_pages)
-					  << SAMARA_PAGE_SHIFT;
+		stats->populated_bytes += counter(&mm->windows[i].present.set) << SAMARA_PAGE_SHIFT;
 	sum_regions(mm, stats);
 }

@@ -25,7 +25,8 @@ struct mem_region {
 
 /* What guest_mm_get_stats() reports of operations and faults: atomic (relaxed), never decrease. */
 struct mm_counters {
-	uint64_t plugs, unplugs, remaps, protects, discards, failed_operations;
+	uint64_t plugs, unplugs, remaps, protects, discards, rebacks;
+	uint64_t failed_operations, discarded_pages;
 	uint64_t faults, fault_pages, fault_write_protect, faults_deferred, faults_nothing;
 	uint64_t faults_held, last_nothing_gpa;
 };
@@ -41,15 +42,21 @@ struct mm_counters {
  * No lock is held across a system call that can wait for a fault to be resolved.
  */
 struct guest_mm {
-	struct region_tree *tree; /* I: mem_region by gpa */
-	struct uffd uffd;         /* I */
-	bool copy_only;           /* I */
-	bool letting_go;          /* a: guest_mm_let_go() to guest_mm_hold_again() */
-	uint64_t around_bytes;    /* I: what a fault populates at most */
-	const void *zeros;        /* I: around_bytes of zeros, a single page of the host */
+	struct region_tree *tree;           /* I: mem_region by gpa */
+	struct uffd *uffd;                  /* I: uffd_count of them */
+	unsigned int uffd_count;            /* I */
+	bool copy_only;                     /* I */
+	bool huge_pages;                    /* I */
+	bool letting_go;                    /* a: guest_mm_let_go() to guest_mm_hold_again() */
+	uint64_t around_bytes;              /* I: what a fault populates at most */
+	const void *zeros;                  /* I: zeros_bytes of them, a single page of the host */
+	uint64_t zeros_bytes;               /* I: around_bytes, and a huge page at least */
 	struct window windows[WINDOWS_MAX]; /* s: the first window_count of them */
 	unsigned int window_count;          /* a: release when a window is ready */
+	uint64_t page_bytes;                /* s: the largest of the windows' pages */
 	struct stray strays;
+	uint64_t limit_bytes;          /* a: written with the tree locked; UINT64_MAX: none */
+	uint64_t plugged_bytes;        /* a: the same */
 	struct fault_service *service; /* I */
 	struct mm_counters counters;
 };
@@ -72,6 +79,15 @@ static inline unsigned int mm_window_count(const struct guest_mm *mm)
 
 /* The window that covers a range, NULL if none does. */
 struct window *mm_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes);
+
+struct range;
+
+/*
+ * The limit (mm/account.c): a range is charged before it becomes memory, and no more when it is
+ * none. Context: tree lock held for writing. Return: 0, -EDQUOT.
+ */
+int limit_charge(struct guest_mm *mm, const struct range *range, struct samara_error *err);
+void limit_uncharge(struct guest_mm *mm, const struct range *range);
 
 /**
  * populate_range() - have every page of a range present

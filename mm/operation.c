@@ -33,6 +33,22 @@ int range_check(struct guest_mm *mm, struct range *range, struct samara_error *e
 	if (!range->window)
 		return range_error(err, range, -ERANGE,
 				   "not within one of the windows that memory can be in");
+	if ((range->gpa | range->size_bytes) & (range->window->own.page_bytes - 1))
+		return range_error(err, range, -EINVAL,
+				   "not aligned to the window's pages of %" PRIu64 " bytes",
+				   range->window->own.page_bytes);
+	return 0;
+}
+
+int range_check_prot(const struct range *range, unsigned int prot, struct samara_error *err)
+{
+	if (prot != GUEST_MM_RDWR && prot != GUEST_MM_READ)
+		return range_error(err, range, -EINVAL,
+				   "protection %#x is neither read-write nor read-only", prot);
+	if (prot == GUEST_MM_READ && !range->window->can_protect)
+		return range_error(
+			err, range, -EOPNOTSUPP,
+			"this kernel cannot write-protect shared memory (Linux 5.19 can)");
 	return 0;
 }
 
@@ -60,20 +76,6 @@ int range_check_plugged(struct guest_mm *mm, const struct range *range, struct s
 		covered = region->last + 1;
 	}
 	return range_error(err, range, -ENOENT, "nothing is plugged at %#" PRIx64, covered);
-}
-
-int operation_end(struct guest_mm *mm, int ret, uint64_t *counter)
-{
-	unlock_tree_write(mm->tree);
-	fault_service_retry(mm);
-	mm_count(ret ? &mm->counters.failed_operations : counter, 1);
-	return ret;
-}
-
-int operation_refuse(struct guest_mm *mm, int ret)
-{
-	mm_count(&mm->counters.failed_operations, 1);
-	return ret;
 }
 
 struct mem_region *region_make(struct guest_mm *mm, struct window *window, gpa_t first, gpa_t last,

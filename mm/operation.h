@@ -41,15 +41,87 @@ int range_error(struct samara_error *err, const struct range *range, int code, c
  */
 int range_check(struct guest_mm *mm, struct range *range, struct samara_error *err);
 
+/* Whether a protection is one, and can be had in a range. Return: 0; -EINVAL, -EOPNOTSUPP. */
+int range_check_prot(const struct range *range, unsigned int prot, struct samara_error *err);
+
 /* Whether a range is wholly free, or plugged from end to end. Return: 0; -EEXIST or -ENOENT. */
 int range_check_free(struct guest_mm *mm, const struct range *range, struct samara_error *err);
 int range_check_plugged(struct guest_mm *mm, const struct range *range, struct samara_error *err);
 
-/* Unlock the tree, have the faults tried again that waited, and count. Return: @ret. */
-int operation_end(struct guest_mm *mm, int ret, uint64_t *counter);
+struct operation;
 
-/* Count an operation that was refused before it began. Return: @ret. */
-int operation_refuse(struct guest_mm *mm, int ret);
+/**
+ * struct operation_kind - how one kind of operation is done, in steps (mm/operation_run.c)
+ *
+ * @check: look at the arguments; no lock is held
+ * @look: see whether the map allows it; the tree is locked, nothing is changed. NULL: it does
+ * @prepare: lock the regions, do what can fail and be undone. On an error all is as before, but
+ *           for regions that were cut
+ * @undo: after a @prepare that succeeded: all is as before. Cannot fail
+ * @drop: what cannot be undone but can fail, without effect then (pages go). NULL: nothing
+ * @commit: the rest. Cannot fail
+ * @counter: of those that succeeded: an offset in struct mm_counters
+ */
+struct operation_kind {
+	int (*check)(struct guest_mm *mm, struct operation *op, struct samara_error *err);
+	int (*look)(struct guest_mm *mm, struct operation *op, struct samara_error *err);
+	int (*prepare)(struct guest_mm *mm, struct operation *op, struct samara_error *err);
+	void (*undo)(struct guest_mm *mm, struct operation *op);
+	int (*drop)(struct guest_mm *mm, struct operation *op);
+	void (*commit)(struct guest_mm *mm, struct operation *op);
+	size_t counter;
+};
+
+extern const struct operation_kind plug_operation, unplug_operation; /* plug.c */
+extern const struct operation_kind protect_operation;                /* protect.c */
+extern const struct operation_kind remap_operation;                  /* remap.c */
+extern const struct operation_kind discard_operation;                /* discard.c */
+extern const struct operation_kind reback_operation;                 /* reback.c */
+
+/**
+ * struct operation - one on its way; all of it belongs to the thread that runs it
+ * @range: what it works on
+ * @to: remap: the target
+ * @alone: not part of a batch
+ * @undo, @erase: stores that are prepared
+ */
+struct operation {
+	const struct operation_kind *kind;
+	struct range range, to;
+	unsigned int prot;
+	const struct guest_mm_memory *memory; /* reback: what is wanted */
+	struct reback *reback;                /* reback: what is prepared */
+	bool alone;
+	struct ma_state undo, erase;
+};
+
+/**
+ * operations_run() - do them all, or none
+ * @ops: they do not touch each other's ranges
+ *
+ * Return: 0, or the error of the first that failed; then the map is as it was.
+ */
+int operations_run(struct guest_mm *mm, struct operation *ops, size_t count,
+		   struct samara_error *err);
+
+/* Prepare an operation's stores: @undo over @undo_range, @erase over @erase_range. */
+void operation_set_undo(struct guest_mm *mm, struct operation *op, const struct range *range);
+void operation_set_erase(struct guest_mm *mm, struct operation *op, const struct range *range);
+
+/* Store NULL where memory is taken already but for a moment's lack. */
+void erase_surely(struct ma_state *mas);
+
+/* Wait before something is tried again that must succeed. */
+void pause_before_retry(void);
+
+/* Give pages back that must not stay, where it is known that this can be done. */
+void discard_surely(struct window *window, gpa_t gpa, uint64_t size_bytes);
+
+/* Retire every region of a range. Context: marked and drained. */
+void range_retire(struct guest_mm *mm, const struct range *range);
+
+/* Lift write protection where a range's regions may be written. */
+void range_unprotect_writable(struct guest_mm *mm, const struct range *range);
 
 /* A new region, not in the tree. Return: NULL when there is no memory. */
 struct mem_region *region_make(struct guest_mm *mm, struct window *window, gpa_t first, gpa_t last,

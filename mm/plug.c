@@ -1,197 +1,205 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Plug, unplug and protect. Each looks whether it can be done, takes all the memory it needs, and
- * only then changes something; what can fail after that is undone.
+ * Plug and unplug: a range becomes memory, or is memory no more.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mm/operation.h"
 
-static int check_prot(const struct range *range, unsigned int prot, struct samara_error *err)
+static int plug_check(struct guest_mm *mm, struct operation *op, struct samara_error *err)
 {
-	if (prot != GUEST_MM_RDWR && prot != GUEST_MM_READ)
-		return range_error(err, range, -EINVAL,
-				   "protection %#x is neither read-write nor read-only", prot);
-	if (prot == GUEST_MM_READ && !range->window->can_protect)
-		return range_error(
-			err, range, -EOPNOTSUPP,
-			"this kernel cannot write-protect shared memory (Linux 5.19 can)");
-	return 0;
+	int ret = range_check(mm, &op->range, err);
+
+	return ret ? ret : range_check_prot(&op->range, op->prot, err);
 }
+
+static int plug_look(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	return range_check_free(mm, &op->range, err);
+}
+
+/* The range is published and marked: see that it is empty, and that its pages can be had. */
+static int prepare_pages(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	const struct range *range = &op->range;
+	struct window *window = range->window;
+	bool shared = window_is_shared(window, range->gpa, range->size_bytes);
+	int ret;
+
+	ret = limit_charge(mm, range, err);
+	if (ret)
+		return ret;
+	ret = stray_clear(mm, range->gpa, range->size_bytes);
+	/* Shared memory: what another process left there is not to become the guest's. */
+	if (!ret && shared)
+		ret = window_discard(window, range->gpa, range->size_bytes);
+	if (ret) {
+		range_error(err, range, ret, "dropping what is there: %s", strerror(-ret));
+		goto fail;
+	}
+	ret = window_reserve(window, range->gpa, range->size_bytes);
+	if (ret) {
+		range_error(err, range, ret, "the host has too few huge pages: %s", strerror(-ret));
+		goto fail_reserved;
+	}
+	/* What another process puts there the kernel maps by itself, so it must know. */
+	if (!(op->prot & GUEST_MM_WRITE) && shared) {
+		ret = window_protect(window, range->gpa, range->size_bytes);
+		if (ret) {
+			window_unprotect(window, range->gpa, range->size_bytes);
+			range_error(err, range, ret, "write-protecting it: %s", strerror(-ret));
+			goto fail_reserved;
+		}
+	}
+	return 0;
+fail_reserved:
+	if (shared)
+		discard_surely(window, range->gpa, range->size_bytes);
+fail:
+	limit_uncharge(mm, range);
+	return ret;
+}
+
+static int plug_prepare(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	gpa_t gpa = op->range.gpa, last = range_last(&op->range);
+	MA_STATE(store, &mm->tree->map, gpa, last);
+	struct mem_region *region;
+	int ret;
+
+	operation_set_undo(mm, op, &op->range);
+	region = region_make(mm, op->range.window, gpa, last, op->prot);
+	if (!region || mas_preallocate(&store, region, GFP_KERNEL) ||
+	    mas_preallocate(&op->undo, NULL, GFP_KERNEL)) {
+		mas_destroy(&store);
+		free(region);
+		return range_error(err, &op->range, -ENOMEM, "out of memory");
+	}
+	region_start_write(&region->region);
+	mas_store_prealloc(&store, region);
+	ret = prepare_pages(mm, op, err);
+	if (ret) {
+		range_retire(mm, &op->range);
+		erase_surely(&op->undo);
+	}
+	return ret;
+}
+
+static void plug_undo(struct guest_mm *mm, struct operation *op)
+{
+	struct window *window = op->range.window;
+
+	if (window_is_shared(window, op->range.gpa, op->range.size_bytes)) {
+		discard_surely(window, op->range.gpa, op->range.size_bytes);
+		if (!(op->prot & GUEST_MM_WRITE))
+			window_unprotect(window, op->range.gpa, op->range.size_bytes);
+	}
+	limit_uncharge(mm, &op->range);
+	range_retire(mm, &op->range);
+	erase_surely(&op->undo);
+}
+
+static void plug_commit(struct guest_mm *mm, struct operation *op)
+{
+	(void)mm;
+	mas_destroy(&op->undo);
+}
+
+const struct operation_kind plug_operation = {
+	.check = plug_check,
+	.look = plug_look,
+	.prepare = plug_prepare,
+	.undo = plug_undo,
+	.commit = plug_commit,
+	.counter = offsetof(struct mm_counters, plugs),
+};
 
 int guest_mm_plug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned int prot,
 		  struct samara_error *err)
 {
-	struct range range = {.operation = "plug", .gpa = gpa, .size_bytes = size_bytes};
-	MA_STATE(store, &mm->tree->map, gpa, gpa + size_bytes - 1);
-	MA_STATE(undo, &mm->tree->map, gpa, gpa + size_bytes - 1);
-	struct mem_region *region = NULL;
-	int ret;
+	struct operation op = {
+		.kind = &plug_operation,
+		.range = {.operation = "plug", .gpa = gpa, .size_bytes = size_bytes},
+		.prot = prot,
+		.alone = true,
+	};
 
-	ret = range_check(mm, &range, err);
-	if (!ret)
-		ret = check_prot(&range, prot, err);
-	if (ret)
-		return operation_refuse(mm, ret);
-	lock_tree_write(mm->tree);
-	ret = range_check_free(mm, &range, err);
-	if (ret)
-		goto out;
-	region = region_make(mm, range.window, gpa, range_last(&range), prot);
-	if (!region || mas_preallocate(&store, region, GFP_KERNEL) ||
-	    mas_preallocate(&undo, NULL, GFP_KERNEL)) {
-		mas_destroy(&store);
-		free(region);
-		ret = range_error(err, &range, -ENOMEM, "out of memory");
-		goto out;
-	}
-	region_start_write(&region->region);
-	mas_store_prealloc(&store, region);
-	ret = stray_clear(mm, gpa, size_bytes);
-	/* Shared memory: what another process left there is not to become the guest's. */
-	if (!ret && range.window->backing == GUEST_MM_MEMFD)
-		ret = window_discard(range.window, gpa, size_bytes);
-	if (ret) {
-		mas_store_prealloc(&undo, NULL);
-		region_retire(&region->region);
-		range_error(err, &range, ret, "dropping what is there: %s", strerror(-ret));
-		goto out;
-	}
-	mas_destroy(&undo);
-	range_merge(mm, &range);
-out:
-	return operation_end(mm, ret, &mm->counters.plugs);
+	return operations_run(mm, &op, 1, err);
 }
+
+static int unplug_check(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	return range_check(mm, &op->range, err);
+}
+
+static int unplug_look(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	return range_check_plugged(mm, &op->range, err);
+}
+
+static int unplug_prepare(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	int ret = range_isolate(mm, &op->range);
+
+	operation_set_erase(mm, op, &op->range);
+	if (!ret)
+		ret = mas_preallocate(&op->erase, NULL, GFP_KERNEL);
+	return ret ? range_error(err, &op->range, ret, "%s", strerror(-ret)) : 0;
+}
+
+static void unplug_undo(struct guest_mm *mm, struct operation *op)
+{
+	(void)mm;
+	mas_destroy(&op->erase);
+}
+
+/* Nobody populates the range while its regions are marked, and nobody reads its bits. */
+static int unplug_drop(struct guest_mm *mm, struct operation *op)
+{
+	(void)mm;
+	return window_discard(op->range.window, op->range.gpa, op->range.size_bytes);
+}
+
+static void unplug_commit(struct guest_mm *mm, struct operation *op)
+{
+	struct window *window = op->range.window;
+	bool shared = window_is_shared(window, op->range.gpa, op->range.size_bytes);
+	struct mem_region *region;
+
+	window_forget(window, op->range.gpa, op->range.size_bytes);
+	/* In shared memory a protection outlives its page. */
+	for_each_region_in(mm, &op->range, region)
+	{
+		if (shared && !(region->prot & GUEST_MM_WRITE))
+			window_unprotect(window, region->region.first,
+					 region->region.last - region->region.first + 1);
+		region_retire(&region->region);
+	}
+	erase_surely(&op->erase);
+	limit_uncharge(mm, &op->range);
+}
+
+const struct operation_kind unplug_operation = {
+	.check = unplug_check,
+	.look = unplug_look,
+	.prepare = unplug_prepare,
+	.undo = unplug_undo,
+	.drop = unplug_drop,
+	.commit = unplug_commit,
+	.counter = offsetof(struct mm_counters, unplugs),
+};
 
 int guest_mm_unplug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
 {
-	struct range range = {.operation = "unplug", .gpa = gpa, .size_bytes = size_bytes};
-	MA_STATE(erase, &mm->tree->map, gpa, gpa + size_bytes - 1);
-	struct mem_region *region;
-	int ret;
+	struct operation op = {
+		.kind = &unplug_operation,
+		.range = {.operation = "unplug", .gpa = gpa, .size_bytes = size_bytes},
+		.alone = true,
+	};
 
-	ret = range_check(mm, &range, err);
-	if (ret)
-		return operation_refuse(mm, ret);
-	lock_tree_write(mm->tree);
-	ret = range_check_plugged(mm, &range, err);
-	if (ret)
-		goto out;
-	ret = range_isolate(mm, &range);
-	if (!ret)
-		ret = mas_preallocate(&erase, NULL, GFP_KERNEL);
-	if (ret) {
-		range_error(err, &range, ret, "%s", strerror(-ret));
-		goto merge;
-	}
-	/* Nobody populates the range while its regions are marked, and nobody reads its bits. */
-	ret = window_discard(range.window, gpa, size_bytes);
-	if (ret) {
-		mas_destroy(&erase);
-		range_error(err, &range, ret, "giving the pages back: %s", strerror(-ret));
-		goto merge;
-	}
-	window_clear_present(range.window, gpa, size_bytes);
-	for_each_region_in(mm, &range, region) region_retire(&region->region);
-	mas_store_prealloc(&erase, NULL);
-	goto out;
-merge:
-	range_merge(mm, &range);
-out:
-	return operation_end(mm, ret, &mm->counters.unplugs);
-}
-
-/* Make what is present in a region obey @prot. Allowing to write does not fail. */
-static int apply_prot(struct guest_mm *mm, struct mem_region *region, unsigned int prot)
-{
-	char *hva = window_hva(region->window, region->region.first);
-	uint64_t size_bytes = region->region.last - region->region.first + 1;
-
-	if (!(prot & GUEST_MM_WRITE))
-		return uffd_protect(&mm->uffd, hva, size_bytes, true);
-	uffd_unprotect(&mm->uffd, hva, size_bytes);
-	return 0;
-}
-
-static int protect_regions(struct guest_mm *mm, const struct range *range, unsigned int prot)
-{
-	struct mem_region *region, *failed = NULL;
-	int ret = 0;
-
-	for_each_region_in(mm, range, region)
-	{
-		if (region->prot == prot)
-			continue;
-		ret = apply_prot(mm, region, prot);
-		if (ret) {
-			failed = region;
-			break;
-		}
-	}
-	for_each_region_in(mm, range, region)
-	{
-		if (ret) {
-			/*
-			 * As it was: what failed is a protection, so this lifts or changes nothing.
-			 */
-			if (region->prot != prot)
-				apply_prot(mm, region, region->prot);
-			if (region == failed)
-				break;
-		} else {
-			__atomic_store_n(&region->prot, prot, __ATOMIC_RELAXED);
-		}
-	}
-	return ret;
-}
-
-int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned int prot,
-		     struct samara_error *err)
-{
-	struct range range = {.operation = "protect", .gpa = gpa, .size_bytes = size_bytes};
-	int ret;
-
-	ret = range_check(mm, &range, err);
-	if (!ret)
-		ret = check_prot(&range, prot, err);
-	if (ret)
-		return operation_refuse(mm, ret);
-	lock_tree_write(mm->tree);
-	ret = range_check_plugged(mm, &range, err);
-	if (ret)
-		goto out;
-	ret = range_isolate(mm, &range);
-	if (!ret)
-		ret = protect_regions(mm, &range, prot);
-	if (ret)
-		range_error(err, &range, ret, "%s", strerror(-ret));
-	range_merge(mm, &range);
-out:
-	return operation_end(mm, ret, &mm->counters.protects);
-}
-
-int guest_mm_hold_again(struct guest_mm *mm, struct samara_error *err)
-{
-	MA_STATE(mas, &mm->tree->map, 0, 0);
-	struct region *entry;
-	int ret = 0;
-
-	lock_tree_write(mm->tree);
-	__atomic_store_n(&mm->letting_go, false, __ATOMIC_RELEASE);
-	mas_for_each (&mas, entry, UINT64_MAX)
-		if (!(mem_region_of(entry)->prot & GUEST_MM_WRITE))
-			region_start_write(entry);
-	region_drain(mm->tree);
-	mas_set(&mas, 0);
-	while (!ret && (entry = mas_find(&mas, UINT64_MAX)) != NULL)
-		if (!(mem_region_of(entry)->prot & GUEST_MM_WRITE))
-			ret = apply_prot(mm, mem_region_of(entry), GUEST_MM_READ);
-	unlock_tree_write(mm->tree);
-	fault_service_retry(mm);
-	if (ret)
-		samara_error_set(err, ret, "write-protecting read-only memory again: %s",
-				 strerror(-ret));
-	return ret;
+	return operations_run(mm, &op, 1, err);
 }

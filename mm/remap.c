@@ -12,6 +12,7 @@
  * the original stays so until it is dropped.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -23,15 +24,16 @@
 #define BUSY_TRIES    20
 #define BUSY_PAUSE_NS 50000
 
-/* Between two tries of undoing something that worked a moment before. */
-#define UNDO_PAUSE_NS 1000000
-
-/* Whether a region's pages are moved; if not, they are copied. */
+/* Whether a region's pages are moved; if not, they are copied. The same in both directions. */
 static bool is_moved(const struct guest_mm *mm, const struct mem_region *region,
-		     const struct range *to)
+		     const struct range *from, const struct range *to)
 {
-	return mm->uffd.can_move && !mm->copy_only && region->prot & GUEST_MM_WRITE &&
-	       region->window->backing == GUEST_MM_ANON && to->window->backing == GUEST_MM_ANON;
+	gpa_t gpa = region->region.first;
+	uint64_t size_bytes = region->region.last - gpa + 1;
+
+	return mm->uffd->can_move && !mm->copy_only && region->prot & GUEST_MM_WRITE &&
+	       window_is_anon(from->window, gpa, size_bytes) &&
+	       window_is_anon(to->window, to->gpa + (gpa - from->gpa), size_bytes);
 }
 
 static void pause_ns(long ns)
@@ -41,27 +43,20 @@ static void pause_ns(long ns)
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 }
 
-/* Drop pages that must not stay. fill_target() has seen that the window can do it. */
-static void discard_surely(struct window *window, gpa_t gpa, uint64_t size_bytes)
-{
-	while (window_discard(window, gpa, size_bytes))
-		pause_ns(UNDO_PAUSE_NS);
-}
-
 /*
  * Copy a run of present pages behind missing ones. The source is write-protected, and so are the
  * copies: a vCPU that writes to the new place too early waits, for the operation may yet fail.
  */
-static int copy_run(struct guest_mm *mm, char *to, const char *from, uint64_t size_bytes,
+static int copy_run(struct window *to, gpa_t target, const char *from, uint64_t size_bytes,
 		    uint64_t *done)
 {
 	int ret = 0;
 
 	for (*done = 0; *done < size_bytes && !ret;) {
-		uint64_t step;
+		uint64_t step = window_in_stripe(to, target + *done, size_bytes - *done);
 
-		ret = uffd_copy(&mm->uffd, to + *done, from + *done, size_bytes - *done, true,
-				&step);
+		ret = uffd_copy(window_uffd(to, target + *done), window_hva(to, target + *done),
+				from + *done, step, true, &step);
 		if (!ret)
 			*done += step;
 	}
@@ -69,40 +64,42 @@ static int copy_run(struct guest_mm *mm, char *to, const char *from, uint64_t si
 }
 
 /* Copy one page that cannot be moved, and drop the original. On failure the copy is gone. */
-static int copy_busy_page(struct guest_mm *mm, const struct range *from, gpa_t source,
-			  const struct range *to, gpa_t target)
+static int copy_busy_page(const struct range *from, gpa_t source, const struct range *to,
+			  gpa_t target)
 {
-	char *page = window_hva(from->window, source);
 	uint64_t done;
 	int ret;
 
-	ret = uffd_protect(&mm->uffd, page, SAMARA_PAGE_BYTES, true);
+	ret = window_protect(from->window, source, SAMARA_PAGE_BYTES);
 	if (!ret)
-		ret = copy_run(mm, window_hva(to->window, target), page, SAMARA_PAGE_BYTES, &done);
+		ret = copy_run(to->window, target, window_hva(from->window, source),
+			       SAMARA_PAGE_BYTES, &done);
 	if (ret)
 		return ret;
 	ret = window_discard(from->window, source, SAMARA_PAGE_BYTES);
 	if (ret)
 		discard_surely(to->window, target, SAMARA_PAGE_BYTES);
 	else
-		uffd_unprotect(&mm->uffd, window_hva(to->window, target), SAMARA_PAGE_BYTES);
+		window_unprotect(to->window, target, SAMARA_PAGE_BYTES);
 	return ret;
 }
 
 /* Move a run of present pages. @done says how much of it is at the new place, also on failure. */
-static int move_run(struct guest_mm *mm, const struct range *from, gpa_t source,
-		    const struct range *to, gpa_t target, uint64_t size_bytes, uint64_t *done)
+static int move_run(const struct range *from, gpa_t source, const struct range *to, gpa_t target,
+		    uint64_t size_bytes, uint64_t *done)
 {
 	unsigned int tries = 0;
 	int ret = 0;
 
 	*done = 0;
 	while (*done < size_bytes && !ret) {
-		uint64_t step;
+		uint64_t step = window_in_stripe(to->window, target + *done, size_bytes - *done);
 
-		ret = uffd_move(&mm->uffd, window_hva(to->window, target + *done),
-				window_hva(from->window, source + *done), size_bytes - *done,
-				&step);
+		/* Both in one mapping each. */
+		step = window_in_stripe(from->window, source + *done, step);
+		ret = uffd_move(window_uffd(to->window, target + *done),
+				window_hva(to->window, target + *done),
+				window_hva(from->window, source + *done), step, &step);
 		*done += step;
 		if (step)
 			tries = 0;
@@ -113,7 +110,7 @@ static int move_run(struct guest_mm *mm, const struct range *from, gpa_t source,
 			ret = 0;
 			continue;
 		}
-		ret = copy_busy_page(mm, from, source + *done, to, target + *done);
+		ret = copy_busy_page(from, source + *done, to, target + *done);
 		if (!ret)
 			*done += SAMARA_PAGE_BYTES;
 	}
@@ -129,25 +126,25 @@ static int move_run(struct guest_mm *mm, const struct range *from, gpa_t source,
 static int transfer_region(struct guest_mm *mm, const struct mem_region *region,
 			   const struct range *from, const struct range *to)
 {
-	bool move = is_moved(mm, region, to);
+	bool move = is_moved(mm, region, from, to);
 	gpa_t source = region->region.first, end = region->region.last + 1;
 	int ret = 0;
 
 	if (!move && region->prot & GUEST_MM_WRITE)
-		ret = uffd_protect(&mm->uffd, window_hva(from->window, source), end - source, true);
+		ret = window_protect(from->window, source, end - source);
 	while (!ret) {
 		uint64_t run, done;
 		gpa_t target;
 
-		source = window_next_run(from->window, source, end, true, &run);
+		source = page_bitmap_next_run(&from->window->present, source, end, true, &run);
 		if (!run)
 			break;
 		target = to->gpa + (source - from->gpa);
 		if (move)
-			ret = move_run(mm, from, source, to, target, run, &done);
+			ret = move_run(from, source, to, target, run, &done);
 		else
-			ret = copy_run(mm, window_hva(to->window, target),
-				       window_hva(from->window, source), run, &done);
+			ret = copy_run(to->window, target, window_hva(from->window, source), run,
+				       &done);
 		window_set_present(to->window, target, done);
 		if (move)
 			window_clear_present(from->window, source, done);
@@ -170,16 +167,6 @@ static int transfer(struct guest_mm *mm, const struct range *from, const struct 
 	return 0;
 }
 
-/* Lift the protection that copying needs, where writing is allowed. */
-static void unprotect_writable(struct guest_mm *mm, const struct range *range)
-{
-	struct mem_region *region;
-
-	for_each_region_in(mm, range, region) if (region->prot & GUEST_MM_WRITE)
-		uffd_unprotect(&mm->uffd, window_hva(region->window, region->region.first),
-			       region->region.last - region->region.first + 1);
-}
-
 /*
  * Undo a transfer() that failed on its way: move back what was moved, however often that takes, as
  * it is nowhere else; drop what was copied; lift the protection where writing is allowed.
@@ -193,33 +180,31 @@ static void transfer_back(struct guest_mm *mm, const struct range *from, const s
 		gpa_t first = region->region.first;
 		uint64_t size_bytes = region->region.last - first + 1;
 
-		if (is_moved(mm, region, from)) {
+		if (is_moved(mm, region, to, from)) {
 			while (transfer_region(mm, region, to, from))
-				pause_ns(UNDO_PAUSE_NS);
+				pause_before_retry();
 		} else {
 			discard_surely(to->window, first, size_bytes);
 			window_clear_present(to->window, first, size_bytes);
 		}
 	}
-	unprotect_writable(mm, from);
-}
-
-static void retire_all(struct guest_mm *mm, const struct range *range)
-{
-	struct mem_region *region;
-
-	for_each_region_in(mm, range, region) region_retire(&region->region);
+	if (window_is_shared(to->window, to->gpa, to->size_bytes))
+		window_unprotect(to->window, to->gpa, to->size_bytes);
+	range_unprotect_writable(mm, from);
 }
 
 /*
  * Publish marked regions at the new place, one for each at the old one. @undo is kept able to take
- * them out again, @erase to take out the old ones.
+ * them out again.
  */
-static int publish_target(struct guest_mm *mm, const struct range *from, const struct range *to,
-			  struct ma_state *undo, struct ma_state *erase)
+static int publish_target(struct guest_mm *mm, struct operation *op)
 {
+	const struct range *from = &op->range, *to = &op->to;
 	struct mem_region *old, *region;
 
+	/* Without a first preallocation there would be nothing to undo with. */
+	if (mas_preallocate(&op->undo, NULL, GFP_KERNEL))
+		return -ENOMEM;
 	for_each_region_in(mm, from, old)
 	{
 		gpa_t first = to->gpa + (old->region.first - from->gpa);
@@ -227,14 +212,33 @@ static int publish_target(struct guest_mm *mm, const struct range *from, const s
 		MA_STATE(store, &mm->tree->map, first, last);
 
 		region = region_make(mm, to->window, first, last, old->prot);
-		if (!region || mas_preallocate(undo, NULL, GFP_KERNEL) ||
-		    mas_preallocate(erase, NULL, GFP_KERNEL) ||
+		if (!region || mas_preallocate(&op->undo, NULL, GFP_KERNEL) ||
+		    mas_preallocate(&op->erase, NULL, GFP_KERNEL) ||
 		    mas_preallocate(&store, region, GFP_KERNEL)) {
 			free(region);
 			return -ENOMEM;
 		}
 		region_start_write(&region->region);
 		mas_store_prealloc(&store, region);
+	}
+	return 0;
+}
+
+/* In shared memory, where the kernel maps by itself what others put there. */
+static int protect_target(struct guest_mm *mm, const struct range *to)
+{
+	struct mem_region *region;
+	int ret = 0;
+
+	if (!window_is_shared(to->window, to->gpa, to->size_bytes))
+		return 0;
+	for_each_region_in(mm, to, region)
+	{
+		if (!(region->prot & GUEST_MM_WRITE))
+			ret = window_protect(to->window, region->region.first,
+					     region->region.last - region->region.first + 1);
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
@@ -249,56 +253,35 @@ static int fill_target(struct guest_mm *mm, const struct range *from, const stru
 		ret = window_discard(to->window, to->gpa, to->size_bytes);
 	if (ret)
 		return ret;
-	ret = transfer(mm, from, to);
-	/* What was moved is gone already; copies leave their originals. */
+	ret = protect_target(mm, to);
 	if (!ret)
-		ret = window_discard(from->window, from->gpa, from->size_bytes);
-	if (ret) {
+		ret = transfer(mm, from, to);
+	if (!ret)
+		ret = window_reserve(to->window, to->gpa, to->size_bytes);
+	if (ret)
 		transfer_back(mm, from, to);
-		return ret;
-	}
-	window_clear_present(from->window, from->gpa, from->size_bytes);
-	unprotect_writable(mm, to);
-	return 0;
+	return ret;
 }
 
-/* Both ranges are checked, the tree is locked. */
-static int move_range(struct guest_mm *mm, const struct range *from, const struct range *to)
+static int remap_check(struct guest_mm *mm, struct operation *op, struct samara_error *err)
 {
-	MA_STATE(undo, &mm->tree->map, to->gpa, range_last(to));
-	MA_STATE(erase, &mm->tree->map, from->gpa, range_last(from));
+	struct range *from = &op->range, *to = &op->to;
 	int ret;
 
-	ret = range_isolate(mm, from);
-	if (ret)
-		return ret;
-	/* Without a first preallocation there would be nothing to undo with. */
-	ret = mas_preallocate(&undo, NULL, GFP_KERNEL);
-	if (ret)
-		return ret;
-	ret = publish_target(mm, from, to, &undo, &erase);
+	ret = range_check(mm, from, err);
 	if (!ret)
-		ret = fill_target(mm, from, to);
-	if (ret) {
-		retire_all(mm, to);
-		mas_store_prealloc(&undo, NULL);
-		mas_destroy(&erase);
+		ret = range_check(mm, to, err);
+	if (ret)
 		return ret;
-	}
-	retire_all(mm, from);
-	mas_store_prealloc(&erase, NULL);
-	mas_destroy(&undo);
-	return 0;
-}
-
-static int check_target(const struct range *from, const struct range *to, struct samara_error *err)
-{
 	if (to->gpa <= range_last(from) && from->gpa <= range_last(to))
 		return range_error(err, from, -EINVAL, "the target at %#llx overlaps it",
 				   (unsigned long long)to->gpa);
-	if (from->window->backing != to->window->backing)
+	if (from->window->own.kind != to->window->own.kind)
 		return range_error(err, from, -EXDEV, "the target at %#llx has another backing",
 				   (unsigned long long)to->gpa);
+	if (from->window->own.kind == GUEST_MM_FILE_PRIVATE)
+		return range_error(err, from, -EOPNOTSUPP,
+				   "memory of a private file stays at its place in the file");
 	if (!(from->window->can_protect && to->window->can_protect))
 		return range_error(
 			err, from, -EOPNOTSUPP,
@@ -306,33 +289,100 @@ static int check_target(const struct range *from, const struct range *to, struct
 	return 0;
 }
 
+static int remap_look(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	int ret = range_check_plugged(mm, &op->range, err);
+
+	return ret ? ret : range_check_free(mm, &op->to, err);
+}
+
+static int remap_prepare(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	int ret = range_isolate(mm, &op->range);
+
+	if (ret)
+		return range_error(err, &op->range, ret, "%s", strerror(-ret));
+	operation_set_undo(mm, op, &op->to);
+	operation_set_erase(mm, op, &op->range);
+	ret = publish_target(mm, op);
+	if (!ret)
+		ret = fill_target(mm, &op->range, &op->to);
+	if (ret) {
+		range_error(err, &op->range, ret, "%s", strerror(-ret));
+		range_retire(mm, &op->to);
+		erase_surely(&op->undo);
+		mas_destroy(&op->erase);
+	}
+	return ret;
+}
+
+static void remap_undo(struct guest_mm *mm, struct operation *op)
+{
+	transfer_back(mm, &op->range, &op->to);
+	range_retire(mm, &op->to);
+	erase_surely(&op->undo);
+	mas_destroy(&op->erase);
+}
+
+/* What was moved is gone already; copies leave their originals. */
+static int remap_drop(struct guest_mm *mm, struct operation *op)
+{
+	(void)mm;
+	return window_discard(op->range.window, op->range.gpa, op->range.size_bytes);
+}
+
+/* Pages that were discarded are so at the new place. */
+static void move_discarded(const struct range *from, const struct range *to)
+{
+	gpa_t at = from->gpa, end = from->gpa + from->size_bytes;
+	uint64_t run;
+
+	while (at = page_bitmap_next_run(&from->window->discarded, at, end, true, &run), run) {
+		page_bitmap_set(&to->window->discarded, to->gpa + (at - from->gpa), run);
+		at += run;
+	}
+}
+
+static void remap_commit(struct guest_mm *mm, struct operation *op)
+{
+	const struct range *from = &op->range;
+	bool shared = window_is_shared(from->window, from->gpa, from->size_bytes);
+	struct mem_region *region;
+
+	move_discarded(from, &op->to);
+	window_forget(from->window, from->gpa, from->size_bytes);
+	range_unprotect_writable(mm, &op->to);
+	/* In shared memory a protection outlives its page. */
+	for_each_region_in(mm, from, region)
+	{
+		if (shared)
+			window_unprotect(from->window, region->region.first,
+					 region->region.last - region->region.first + 1);
+		region_retire(&region->region);
+	}
+	erase_surely(&op->erase);
+	mas_destroy(&op->undo);
+}
+
+const struct operation_kind remap_operation = {
+	.check = remap_check,
+	.look = remap_look,
+	.prepare = remap_prepare,
+	.undo = remap_undo,
+	.drop = remap_drop,
+	.commit = remap_commit,
+	.counter = offsetof(struct mm_counters, remaps),
+};
+
 int guest_mm_remap(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, gpa_t new_gpa,
 		   struct samara_error *err)
 {
-	struct range from = {.operation = "remap", .gpa = gpa, .size_bytes = size_bytes};
-	struct range to = {.operation = "remap to", .gpa = new_gpa, .size_bytes = size_bytes};
-	int ret;
+	struct operation op = {
+		.kind = &remap_operation,
+		.range = {.operation = "remap", .gpa = gpa, .size_bytes = size_bytes},
+		.to = {.operation = "remap to", .gpa = new_gpa, .size_bytes = size_bytes},
+		.alone = true,
+	};
 
-	ret = range_check(mm, &from, err);
-	if (!ret)
-		ret = range_check(mm, &to, err);
-	if (!ret)
-		ret = check_target(&from, &to, err);
-	if (ret)
-		return operation_refuse(mm, ret);
-	lock_tree_write(mm->tree);
-	ret = range_check_plugged(mm, &from, err);
-	if (!ret)
-		ret = range_check_free(mm, &to, err);
-	if (ret)
-		goto out;
-	ret = move_range(mm, &from, &to);
-	if (ret) {
-		range_error(err, &from, ret, "%s", strerror(-ret));
-		range_merge(mm, &from);
-	} else {
-		range_merge(mm, &to);
-	}
-out:
-	return operation_end(mm, ret, &mm->counters.remaps);
+	return operations_run(mm, &op, 1, err);
 }

@@ -23,9 +23,14 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
+/* Windows of huge pages take few: they are scarce. */
+#define STRAYS_HUGE 4
+
 static int discard_page(struct guest_mm *mm, gpa_t gpa)
 {
-	return window_discard(mm_window(mm, gpa, SAMARA_PAGE_BYTES), gpa, SAMARA_PAGE_BYTES);
+	struct window *window = mm_window(mm, gpa, SAMARA_PAGE_BYTES);
+
+	return window_discard(window, gpa, window->own.page_bytes);
 }
 
 /* Forget the oldest. Context: lock held. */
@@ -51,10 +56,23 @@ static bool is_plugged(struct guest_mm *mm, gpa_t gpa)
 	return plugged;
 }
 
+/* Put a page of zeros there. Return: 0, -EEXIST, -ENOMEM, ... */
+static int put_zeros(struct guest_mm *mm, struct window *window, gpa_t page)
+{
+	const struct uffd *uffd = window_uffd(window, page);
+	uint64_t done;
+
+	if (window->own.page_bytes == SAMARA_PAGE_BYTES)
+		return uffd_zero(uffd, window_hva(window, page));
+	return uffd_copy(uffd, window_hva(window, page), mm->zeros, window->own.page_bytes, false,
+			 &done);
+}
+
 int stray_answer(struct guest_mm *mm, gpa_t gpa)
 {
-	gpa_t page = gpa & ~(SAMARA_PAGE_BYTES - 1);
-	char *hva = window_hva(mm_window(mm, page, SAMARA_PAGE_BYTES), page);
+	struct window *window = mm_window(mm, gpa, 1);
+	uint64_t page_bytes = window->own.page_bytes;
+	gpa_t page = gpa & ~(page_bytes - 1);
 	struct stray *strays = &mm->strays;
 	unsigned int slot;
 	int ret = 0;
@@ -64,23 +82,24 @@ int stray_answer(struct guest_mm *mm, gpa_t gpa)
 		ret = -EAGAIN;
 		goto out;
 	}
-	if (strays->count == STRAYS)
+	while (!ret && strays->count >= (page_bytes > SAMARA_PAGE_BYTES ? STRAYS_HUGE : STRAYS))
 		ret = drop_first(mm);
 	if (!ret) {
 		/* Counted before the vCPU goes on: whoever hears of the access finds it counted. */
 		mm_count(&mm->counters.faults_nothing, 1);
 		__atomic_store_n(&mm->counters.last_nothing_gpa, gpa, __ATOMIC_RELAXED);
-		ret = uffd_zero(&mm->uffd, hva);
+		ret = put_zeros(mm, window, page);
 	}
-	if (ret == -EEXIST) {
-		/* Another vCPU's access brought it: this one can go on. */
-		uffd_wake(&mm->uffd, hva, SAMARA_PAGE_BYTES);
-		ret = 0;
-	} else if (!ret) {
+	if (!ret) {
 		slot = (strays->first + strays->count++) % STRAYS;
 		strays->gpa[slot] = page;
 		strays->until_ns[slot] = now_ns() + GUEST_MM_STRAY_MS * UINT64_C(1000000);
 	}
+	/* That it is there already is another vCPU's doing: this one can go on as well. */
+	if (ret == -EEXIST)
+		ret = 0;
+	if (!ret)
+		window_wake(window, page, page_bytes);
 out:
 	pthread_mutex_unlock(&strays->lock);
 	return ret;

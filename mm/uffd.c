@@ -73,7 +73,8 @@ static int supported_features(uint64_t *features)
 int uffd_open(struct uffd *uffd, struct samara_error *err)
 {
 	const uint64_t needed = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_MISSING_SHMEM;
-	const uint64_t useful = UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_MOVE;
+	const uint64_t useful = UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_MOVE |
+				UFFD_FEATURE_MISSING_HUGETLBFS | UFFD_FEATURE_EVENT_REMAP;
 	struct uffdio_api api = {.api = UFFD_API};
 	uint64_t features = 0;
 	int ret = supported_features(&features);
@@ -94,6 +95,7 @@ int uffd_open(struct uffd *uffd, struct samara_error *err)
 		return say_why(ret, err);
 	}
 	uffd->can_move = api.features & UFFD_FEATURE_MOVE;
+	uffd->can_remap = api.features & UFFD_FEATURE_EVENT_REMAP;
 	uffd->can_protect_shared = api.features & UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
 	return 0;
 }

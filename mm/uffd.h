@@ -15,11 +15,13 @@
 /**
  * struct uffd - one userfaultfd; immutable after uffd_open()
  * @can_move: UFFDIO_MOVE works (Linux 6.8)
+ * @can_remap: mappings that mremap() moves stay watched (Linux 4.11)
  * @can_protect_shared: write protection of shared memory (Linux 5.19)
  */
 struct uffd {
 	int fd;
 	bool can_move;
+	bool can_remap;
 	bool can_protect_shared;
 };
 

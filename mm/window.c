@@ -1,30 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include "mm/numa.h"
+#include "mm/operation.h"
 #include "mm/window.h"
 
-/* hva alignment: KVM and the host use huge pages only where gpa and hva agree modulo 2 MiB. */
-#define HUGE_BYTES (UINT64_C(2) << 20)
-#define WORD_PAGES 64
-
-static uint64_t page_index(const struct window *window, gpa_t gpa)
-{
-	return (gpa - window->gpa) >> SAMARA_PAGE_SHIFT;
-}
-
-static uint64_t bitmap_bytes(const struct window *window)
-{
-	uint64_t words = ((window->size_bytes >> SAMARA_PAGE_SHIFT) + WORD_PAGES - 1) / WORD_PAGES;
-
-	return words * sizeof(uint64_t);
-}
-
-/* Reserve @size_bytes with hva congruent to gpa modulo HUGE_BYTES. */
+/*
+ * Reserve @size_bytes with hva congruent to gpa modulo HUGE_BYTES: KVM and the host use huge pages
+ * only where that is so.
+ */
 static char *reserve(gpa_t gpa, uint64_t size_bytes)
 {
 	uint64_t reserved = size_bytes + HUGE_BYTES, skip;
@@ -45,21 +32,10 @@ static char *reserve(gpa_t gpa, uint64_t size_bytes)
 
 static int map_backing(struct window *window)
 {
-	int flags = MAP_FIXED | MAP_NORESERVE;
+	int ret = window->own.ops->map(&window->own, window->hva, window->size_bytes, 0);
 
-	if (window->backing == GUEST_MM_MEMFD) {
-		window->fd = memfd_create("samara-guest", MFD_CLOEXEC);
-		if (window->fd < 0)
-			return -errno;
-		if (ftruncate(window->fd, (off_t)window->size_bytes))
-			return -errno;
-		flags |= MAP_SHARED;
-	} else {
-		flags |= MAP_PRIVATE | MAP_ANONYMOUS;
-	}
-	if (mmap(window->hva, window->size_bytes, PROT_READ | PROT_WRITE, flags, window->fd, 0) ==
-	    MAP_FAILED)
-		return -errno;
+	if (ret)
+		return ret;
 	/*
 	 * A fork would share pages copy-on-write: UFFDIO_MOVE then refuses, and a DMA goes astray.
 	 */
@@ -70,157 +46,223 @@ static int map_backing(struct window *window)
 	return 0;
 }
 
-int window_create(struct window *window, const struct uffd *uffd, gpa_t gpa, uint64_t size_bytes,
-		  enum guest_mm_backing backing, struct samara_error *err)
+/* Stripes are cut at 2 MiB, so that no huge page is watched by two. */
+static int watch(struct window *window, const struct uffd *uffd, unsigned int uffd_count)
+{
+	uint64_t stripe = (window->size_bytes + uffd_count - 1) / uffd_count, skip;
+	gpa_t gpa = window->gpa, left = window->size_bytes;
+	int ret = 0;
+
+	skip = gpa % HUGE_BYTES;
+	stripe = (stripe + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
+	/* A window that does not start at 2 MiB is small or odd: one will do. */
+	window->stripe_bytes = skip ? window->size_bytes : stripe;
+	window->uffd = uffd;
+	while (left && !ret) {
+		uint64_t bytes = window_in_stripe(window, gpa, left);
+
+		ret = uffd_register(window_uffd(window, gpa), window_hva(window, gpa), bytes,
+				    window->can_protect);
+		gpa += bytes;
+		left -= bytes;
+	}
+	return ret;
+}
+
+static int make(struct window *window, const struct uffd *uffd, unsigned int uffd_count,
+		const struct guest_mm_window_config *config, struct samara_error *err)
 {
 	int ret;
 
-	*window =
-		(struct window){.gpa = gpa, .size_bytes = size_bytes, .fd = -1, .backing = backing};
-	window->hva = reserve(gpa, size_bytes);
+	ret = backing_open(&window->own, config, err);
+	if (ret)
+		return ret;
+	ret = page_bitmap_init(&window->present, window->gpa, window->size_bytes);
+	if (!ret)
+		ret = page_bitmap_init(&window->discarded, window->gpa, window->size_bytes);
+	if (ret)
+		return samara_error_set(err, ret, "%s", strerror(-ret));
+	window->hva = reserve(window->gpa, window->size_bytes);
+	window->own.hva = window->hva;
 	if (!window->hva)
-		return samara_error_set(err, -ENOMEM,
-					"window %#" PRIx64 "+%#" PRIx64
-					": no host address space for it",
-					gpa, size_bytes);
-	window->present = mmap(NULL, bitmap_bytes(window), PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (window->present == MAP_FAILED) {
-		window->present = NULL;
-		ret = -ENOMEM;
-		goto fail;
-	}
+		return samara_error_set(err, -ENOMEM, "no host address space for it");
 	ret = map_backing(window);
 	if (ret)
-		goto fail;
-	window->can_protect = backing == GUEST_MM_ANON || uffd->can_protect_shared;
-	ret = uffd_register(uffd, window->hva, size_bytes, window->can_protect);
+		return samara_error_set(err, ret, "%s", strerror(-ret));
+	/* What an owner's file held there is not for the guest. */
+	if (config->backing == GUEST_MM_FILE_SHARED) {
+		ret = window_discard(window, window->gpa, window->size_bytes);
+		if (ret)
+			return samara_error_set(err, ret, "emptying the file: %s", strerror(-ret));
+	}
+	if (config->backing == GUEST_MM_ANON)
+		stage_init(&window->stage, uffd->can_move);
+	ret = numa_place(window->hva, window->size_bytes, config, err);
+	if (!ret && window->stage.area)
+		ret = numa_place(window->stage.area, STAGES * HUGE_BYTES, config, err);
 	if (ret)
-		goto fail;
+		return ret;
+	window->can_protect = !window->own.shared || uffd->can_protect_shared;
+	ret = watch(window, uffd, uffd_count);
+	if (ret)
+		return samara_error_set(err, ret, "%s", strerror(-ret));
 	return 0;
-fail:
-	samara_error_set(err, ret, "window %#" PRIx64 "+%#" PRIx64 ": %s", gpa, size_bytes,
-			 strerror(-ret));
-	window_destroy(window);
+}
+
+int window_create(struct window *window, const struct uffd *uffd, unsigned int uffd_count,
+		  const struct guest_mm_window_config *config, struct samara_error *err)
+{
+	int ret;
+
+	*window = (struct window){
+		.gpa = config->gpa,
+		.size_bytes = config->size_bytes,
+		.own = {.fd = -1},
+		.pieces = MTREE_INIT(pieces, MT_FLAGS_USE_RCU | MT_FLAGS_LOCK_EXTERN),
+		.node = config->numa == GUEST_MM_NUMA_ANY ? -1 : (int)config->node,
+	};
+	ret = make(window, uffd, uffd_count, config, err);
+	if (ret) {
+		samara_error_prefix(err, "window %#" PRIx64 "+%#" PRIx64, config->gpa,
+				    config->size_bytes);
+		window_destroy(window);
+	}
 	return ret;
 }
 
 void window_destroy(struct window *window)
 {
-	if (window->present)
-		munmap(window->present, bitmap_bytes(window));
-	munmap(window->hva, window->size_bytes);
-	if (window->fd >= 0)
-		close(window->fd);
+	MA_STATE(mas, &window->pieces, window->gpa, window->gpa + (window->size_bytes - 1));
+
+	/* What window_set_piece() has nothing to put in place of. */
+	if (window->has_pieces) {
+		while (mas_preallocate(&mas, NULL, GFP_KERNEL))
+			pause_before_retry();
+		window_set_piece(window, &mas, NULL);
+	}
+	mtree_destroy(&window->pieces);
+	page_bitmap_destroy(&window->present);
+	page_bitmap_destroy(&window->discarded);
+	stage_destroy(&window->stage);
+	if (window->hva)
+		munmap(window->hva, window->size_bytes);
+	backing_close(&window->own);
 }
 
-bool window_present(const struct window *window, gpa_t gpa)
+bool window_is_shared(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
-	uint64_t page = page_index(window, gpa);
-	uint64_t word = __atomic_load_n(&window->present[page / WORD_PAGES], __ATOMIC_ACQUIRE);
+	while (size_bytes) {
+		uint64_t bytes = size_bytes;
 
-	return word >> (page % WORD_PAGES) & 1;
+		if (window_backing(window, gpa, &bytes)->shared)
+			return true;
+		gpa += bytes;
+		size_bytes -= bytes;
+	}
+	return false;
 }
 
-/* The bits of one word that belong to pages [page, end), and where the next word starts. */
-static uint64_t word_mask(uint64_t page, uint64_t end, uint64_t *next)
+bool window_is_anon(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
-	uint64_t low = page % WORD_PAGES, bits;
-
-	*next = page - low + WORD_PAGES;
-	if (*next > end)
-		*next = end;
-	bits = *next - page;
-	return (bits == WORD_PAGES ? ~UINT64_C(0) : (UINT64_C(1) << bits) - 1) << low;
+	return window->own.kind == GUEST_MM_ANON && !window_is_shared(window, gpa, size_bytes);
 }
 
 void window_set_present(struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
-	uint64_t page = page_index(window, gpa), end = page + (size_bytes >> SAMARA_PAGE_SHIFT);
-	uint64_t next, set = 0;
-
-	for (; page < end; page = next) {
-		uint64_t *word = &window->present[page / WORD_PAGES];
-		uint64_t mask = word_mask(page, end, &next);
-		uint64_t before = __atomic_fetch_or(word, mask, __ATOMIC_RELEASE);
-
-		set += (uint64_t)__builtin_popcountll(mask & ~before);
-	}
-	__atomic_fetch_add(&window->present_pages, set, __ATOMIC_RELAXED);
+	page_bitmap_set(&window->present, gpa, size_bytes);
+	if (__atomic_load_n(&window->discarded.set, __ATOMIC_RELAXED))
+		page_bitmap_clear(&window->discarded, gpa, size_bytes);
 }
 
 void window_clear_present(struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
-	uint64_t page = page_index(window, gpa), end = page + (size_bytes >> SAMARA_PAGE_SHIFT);
-	uint64_t next, cleared = 0;
-
-	for (; page < end; page = next) {
-		uint64_t *word = &window->present[page / WORD_PAGES];
-		uint64_t mask = word_mask(page, end, &next);
-
-		/* Do not dirty the bitmap of what was never populated. */
-		if (!(__atomic_load_n(word, __ATOMIC_RELAXED) & mask))
-			continue;
-		cleared += (uint64_t)__builtin_popcountll(
-			mask & __atomic_fetch_and(word, ~mask, __ATOMIC_RELEASE));
-	}
-	__atomic_fetch_sub(&window->present_pages, cleared, __ATOMIC_RELAXED);
+	page_bitmap_clear(&window->present, gpa, size_bytes);
 }
 
-uint64_t window_count_present(const struct window *window, gpa_t gpa, uint64_t size_bytes)
+void window_forget(struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
-	uint64_t page = page_index(window, gpa), end = page + (size_bytes >> SAMARA_PAGE_SHIFT);
-	uint64_t next, count = 0;
-
-	for (; page < end; page = next) {
-		uint64_t mask = word_mask(page, end, &next);
-		const uint64_t *word = &window->present[(next - 1) / WORD_PAGES];
-
-		count += (uint64_t)__builtin_popcountll(__atomic_load_n(word, __ATOMIC_RELAXED) &
-							mask);
-	}
-	return count;
+	page_bitmap_clear(&window->present, gpa, size_bytes);
+	if (__atomic_load_n(&window->discarded.set, __ATOMIC_RELAXED))
+		page_bitmap_clear(&window->discarded, gpa, size_bytes);
 }
 
-/* The first page from @page on whose bit is @value; @end if there is none. */
-static uint64_t find_bit(const struct window *window, uint64_t page, uint64_t end, bool value)
+int window_fill(struct guest_mm *mm, struct window *window, gpa_t gpa, uint64_t size_bytes,
+		bool protect, uint64_t *done)
 {
-	uint64_t next;
+	uint64_t left = window_in_stripe(window, gpa, size_bytes);
+	const struct backing *backing = window_backing(window, gpa, &left);
+	struct fill fill = {
+		.mm = mm, .window = window, .gpa = gpa, .size_bytes = left, .protect = protect};
+	int ret;
 
-	for (; page < end; page = next) {
-		uint64_t mask = word_mask(page, end, &next);
-		uint64_t word =
-			__atomic_load_n(&window->present[page / WORD_PAGES], __ATOMIC_ACQUIRE);
-
-		word = (value ? word : ~word) & mask;
-		if (word)
-			return page - page % WORD_PAGES + (uint64_t)__builtin_ctzll(word);
-	}
-	return end;
-}
-
-gpa_t window_next_run(const struct window *window, gpa_t gpa, gpa_t end, bool present,
-		      uint64_t *run_bytes)
-{
-	uint64_t last = page_index(window, end);
-	uint64_t first = find_bit(window, page_index(window, gpa), last, present);
-	uint64_t after = find_bit(window, first, last, !present);
-
-	*run_bytes = (after - first) << SAMARA_PAGE_SHIFT;
-	return window->gpa + (first << SAMARA_PAGE_SHIFT);
+	ret = backing->ops->fill(backing, &fill, done);
+	if (!ret || ret == -EEXIST)
+		window_set_present(window, gpa, *done);
+	return ret;
 }
 
 int window_discard(struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
-	int ret;
+	int ret = 0;
 
-	if (window->backing == GUEST_MM_ANON) {
-		ret = madvise(window_hva(window, gpa), size_bytes, MADV_DONTNEED);
-	} else {
-		do {
-			ret = fallocate(window->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					(off_t)(gpa - window->gpa), (off_t)size_bytes);
-		} while (ret && errno == EINTR);
+	while (size_bytes && !ret) {
+		uint64_t bytes = size_bytes;
+		const struct backing *backing = window_backing(window, gpa, &bytes);
+
+		ret = backing->ops->discard(backing, gpa, bytes);
+		gpa += bytes;
+		size_bytes -= bytes;
 	}
-	return ret ? -errno : 0;
+	return ret;
+}
+
+int window_reserve(struct window *window, gpa_t gpa, uint64_t size_bytes)
+{
+	int ret = 0;
+
+	while (size_bytes && !ret) {
+		uint64_t bytes = size_bytes;
+		const struct backing *backing = window_backing(window, gpa, &bytes);
+
+		ret = backing->ops->reserve ? backing->ops->reserve(backing, gpa, bytes) : 0;
+		gpa += bytes;
+		size_bytes -= bytes;
+	}
+	return ret;
+}
+
+int window_protect(const struct window *window, gpa_t gpa, uint64_t size_bytes)
+{
+	int ret = 0;
+
+	while (size_bytes && !ret) {
+		uint64_t bytes = window_in_stripe(window, gpa, size_bytes);
+
+		ret = uffd_protect(window_uffd(window, gpa), window_hva(window, gpa), bytes, true);
+		gpa += bytes;
+		size_bytes -= bytes;
+	}
+	return ret;
+}
+
+void window_unprotect(const struct window *window, gpa_t gpa, uint64_t size_bytes)
+{
+	while (size_bytes) {
+		uint64_t bytes = window_in_stripe(window, gpa, size_bytes);
+
+		uffd_unprotect(window_uffd(window, gpa), window_hva(window, gpa), bytes);
+		gpa += bytes;
+		size_bytes -= bytes;
+	}
+}
+
+void window_wake(const struct window *window, gpa_t gpa, uint64_t size_bytes)
+{
+	while (size_bytes) {
+		uint64_t bytes = window_in_stripe(window, gpa, size_bytes);
+
+		uffd_wake(window_uffd(window, gpa), window_hva(window, gpa), bytes);
+		gpa += bytes;
+		size_bytes -= bytes;
+	}
 }

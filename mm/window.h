@@ -8,12 +8,17 @@
 
 #include <samara/guest_mm.h>
 
+#include "mm/around.h"
+#include "mm/backing.h"
+#include "mm/page_bitmap.h"
+#include "mm/piece.h"
+#include "mm/stage.h"
 #include "mm/uffd.h"
 
 /*
- * Windows: host address space for guest-physical ranges, made at start and never changed. Most of
- * it has no page behind it; which pages are there is kept in a bitmap, so that a pin need not ask
- * the kernel.
+ * Windows: host address space for guest-physical ranges, made at start and never moved. Most of it
+ * has no page behind it; which pages are there is kept in a bitmap, so that a pin need not ask the
+ * kernel.
  */
 
 #define WINDOWS_MAX 8
@@ -21,26 +26,39 @@
 /**
  * struct window - a linear mapping of [gpa, gpa + size_bytes) at hva
  *
- * Lock key: I immutable after window_create(); a atomic.
+ * Lock key: I immutable after window_create(); a atomic; R written by the holder of the tree lock,
+ * read under RCU.
  *
  * A bit of @present is set once its page is there, by whoever populated it holding the page's
  * region; it is cleared by a writer that has marked and drained that region. So a reader that
  * holds the region and sees the bit can rely on the page. Pages behind nothing (mm/stray.c) have no
- * bit.
+ * bit. A bit of @discarded is set while a plugged page is missing because it was discarded.
+ *
+ * Equal stripes of the window are watched by one userfaultfd each.
  */
 struct window {
-	gpa_t gpa;                     /* I */
-	uint64_t size_bytes;           /* I */
-	char *hva;                     /* I */
-	int fd;                        /* I: memfd, or -1 */
-	enum guest_mm_backing backing; /* I */
-	bool can_protect;              /* I: registered for write protection */
-	uint64_t *present;             /* a: a bit per page */
-	uint64_t present_pages;        /* a: how many are set */
+	gpa_t gpa;                    /* I */
+	uint64_t size_bytes;          /* I */
+	char *hva;                    /* I */
+	struct backing own;           /* I: what is behind it from the start */
+	struct maple_tree pieces;     /* R: struct piece, where reback put other memory */
+	bool has_pieces;              /* a: there is or was one */
+	bool can_protect;             /* I: registered for write protection */
+	const struct uffd *uffd;      /* I: one for each stripe */
+	uint64_t stripe_bytes;        /* I */
+	int node;                     /* I: NUMA node wished for, or -1 */
+	struct stage stage;           /* locks of its own */
+	struct around around;         /* a */
+	struct page_bitmap present;   /* a */
+	struct page_bitmap discarded; /* a */
 };
 
-int window_create(struct window *window, const struct uffd *uffd, gpa_t gpa, uint64_t size_bytes,
-		  enum guest_mm_backing backing, struct samara_error *err);
+/**
+ * window_create() - reserve, map and register
+ * @uffd: @uffd_count of them; they stay as long as the window
+ */
+int window_create(struct window *window, const struct uffd *uffd, unsigned int uffd_count,
+		  const struct guest_mm_window_config *config, struct samara_error *err);
 void window_destroy(struct window *window);
 
 static inline char *window_hva(const struct window *window, gpa_t gpa)
@@ -54,31 +72,70 @@ static inline bool window_covers(const struct window *window, gpa_t gpa, uint64_
 	       size_bytes <= window->size_bytes - (gpa - window->gpa);
 }
 
-/* The bitmap. Ranges are page aligned and inside the window. */
-bool window_present(const struct window *window, gpa_t gpa);
+static inline bool window_present(const struct window *window, gpa_t gpa)
+{
+	return page_bitmap_test(&window->present, gpa);
+}
+
+/**
+ * window_backing() - what is behind a range at its start
+ * @bytes: the range's length; cut to how much of it that is behind
+ *
+ * Context: the caller keeps reback out of the range: it holds the region, or the tree lock, or the
+ * range is no memory. As long as it does, the answer is true.
+ */
+const struct backing *window_backing(const struct window *window, gpa_t gpa, uint64_t *bytes);
+
+/* The userfaultfd that watches an address. */
+static inline const struct uffd *window_uffd(const struct window *window, gpa_t gpa)
+{
+	return &window->uffd[(gpa - window->gpa) / window->stripe_bytes];
+}
+
+/* Cut a range behind the end of the stripe that it starts in. */
+static inline uint64_t window_in_stripe(const struct window *window, gpa_t gpa, uint64_t size_bytes)
+{
+	uint64_t left = window->stripe_bytes - (gpa - window->gpa) % window->stripe_bytes;
+
+	return size_bytes < left ? size_bytes : left;
+}
+
+/* Whether others may reach any page of a range through a file. */
+bool window_is_shared(const struct window *window, gpa_t gpa, uint64_t size_bytes);
+
+/* Whether a range is anonymous memory from end to end, and nobody's copy of a file. */
+bool window_is_anon(const struct window *window, gpa_t gpa, uint64_t size_bytes);
+
+/* Pages came, or are gone: keep the bitmaps. */
 void window_set_present(struct window *window, gpa_t gpa, uint64_t size_bytes);
 void window_clear_present(struct window *window, gpa_t gpa, uint64_t size_bytes);
-uint64_t window_count_present(const struct window *window, gpa_t gpa, uint64_t size_bytes);
+
+/* A range is no memory any more: forget what was known of its pages. */
+void window_forget(struct window *window, gpa_t gpa, uint64_t size_bytes);
 
 /**
- * window_next_run() - the first run of pages from @gpa on that are all present, or all missing
- * @end: where to stop looking
- * @present: which kind
- * @run_bytes: length of the run, 0 if there is none before @end
+ * window_fill() - put pages behind missing ones, whatever the backing
  *
- * Return: the run's first gpa, @end if there is none.
+ * As struct backing_ops' fill: one step, of at least a page of the backing. Records what came.
  */
-gpa_t window_next_run(const struct window *window, gpa_t gpa, gpa_t end, bool present,
-		      uint64_t *run_bytes);
+int window_fill(struct guest_mm *mm, struct window *window, gpa_t gpa, uint64_t size_bytes,
+		bool protect, uint64_t *done);
 
-/**
- * window_discard() - give the pages of a range back to the host
- *
- * An access from now on finds them missing. Nothing is lost when it fails.
+/*
+ * Give the pages of a range back to the host; an access from now on finds them missing. Nothing is
+ * lost when it fails. The bitmaps are the caller's.
  *
  * Context: May sleep. Everyone who might populate the range is kept out by the caller.
  * Return: 0, or what madvise() or fallocate() said.
  */
 int window_discard(struct window *window, gpa_t gpa, uint64_t size_bytes);
+
+/* Have the pages that a plugged range will take, where they are scarce. */
+int window_reserve(struct window *window, gpa_t gpa, uint64_t size_bytes);
+
+/* uffd_protect(), uffd_unprotect() and uffd_wake() over all stripes of a range. */
+int window_protect(const struct window *window, gpa_t gpa, uint64_t size_bytes);
+void window_unprotect(const struct window *window, gpa_t gpa, uint64_t size_bytes);
+void window_wake(const struct window *window, gpa_t gpa, uint64_t size_bytes);
 
 #endif

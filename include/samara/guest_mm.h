@@ -22,8 +22,11 @@
 struct guest_mm;
 
 enum guest_mm_backing {
-	GUEST_MM_ANON,  /* private anonymous memory */
-	GUEST_MM_MEMFD, /* a memfd, mapped shared: other processes can map it too */
+	GUEST_MM_ANON,         /* private anonymous memory */
+	GUEST_MM_MEMFD,        /* a memfd, mapped shared: other processes can map it too */
+	GUEST_MM_HUGETLB,      /* the same of reserved huge pages: ranges are aligned to 2 MiB */
+	GUEST_MM_FILE_SHARED,  /* a file of tmpfs or hugetlbfs: it is the memory */
+	GUEST_MM_FILE_PRIVATE, /* any file that can be read: the guest gets a copy */
 };
 
 /* What a guest may do with a region. */
@@ -34,13 +37,17 @@ enum guest_mm_backing {
 /**
  * struct guest_mm_config - how a guest_mm is made; all zero is a good default
  * @fault_threads: userfaultfd handler threads, 0: one per online CPU, at most 4
+ * @userfaultfds: how many each window is divided among, 0: as many as handler threads, at most 64
  * @fault_around_pages: pages populated per fault at most, a power of two, 0: 512 (2 MiB)
  * @copy_only: never use UFFDIO_MOVE; a remap then write-protects and copies
+ * @no_huge_pages: populate anonymous memory with pages of 4 KiB only
  */
 struct guest_mm_config {
 	unsigned int fault_threads;
+	unsigned int userfaultfds;
 	unsigned int fault_around_pages;
 	bool copy_only;
+	bool no_huge_pages;
 };
 
 /**
@@ -63,16 +70,51 @@ int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
  */
 void guest_mm_destroy(struct guest_mm *mm);
 
+/* Which NUMA node a window's pages come from. */
+enum guest_mm_numa {
+	GUEST_MM_NUMA_ANY,    /* as the host sees fit: that of the thread that populates */
+	GUEST_MM_NUMA_PREFER, /* this node while it has memory */
+	GUEST_MM_NUMA_BIND,   /* this node and no other */
+};
+
 /**
- * guest_mm_add_window() - reserve host address space for a gpa range
+ * struct guest_mm_window_config - what a window is to be
  * @gpa: first address, page aligned
  * @size_bytes: length, page aligned, not 0
+ * @fd: for GUEST_MM_FILE_*: the file; the caller may close it afterwards
+ * @offset_bytes: for GUEST_MM_FILE_*: where @gpa is in it, page aligned
+ * @node: the NUMA node, unless @numa is GUEST_MM_NUMA_ANY
+ */
+struct guest_mm_window_config {
+	gpa_t gpa;
+	uint64_t size_bytes;
+	enum guest_mm_backing backing;
+	int fd;
+	uint64_t offset_bytes;
+	enum guest_mm_numa numa;
+	unsigned int node;
+};
+
+/**
+ * guest_mm_add_window_config() - reserve host address space for a gpa range
  *
  * No memory is committed. Windows do not overlap and are never removed.
  *
+ * A shared file is made empty there: what is plugged is zeros, as in any other window. What is
+ * plugged into a window of a private file has the file's contents, each time it is plugged.
+ *
  * Context: May sleep. Before vCPUs run; not concurrently with any other call on @mm.
- * Return: 0, -EINVAL (alignment, overflow, 0), -EEXIST (overlaps a window), -ENOSPC (too many
- * windows), -ENOMEM, or what userfaultfd said.
+ * Return: 0, -EINVAL (alignment, overflow, 0, a file too short), -EEXIST (overlaps a window),
+ * -ENOSPC (too many windows), -ENOMEM (also: no huge pages), -ENODEV (no such NUMA node, or a
+ * shared file on a file system that userfaultfd cannot watch), -EACCES, or what the host said.
+ */
+int guest_mm_add_window_config(struct guest_mm *mm, const struct guest_mm_window_config *config,
+			       struct samara_error *err);
+
+/**
+ * guest_mm_add_window() - the same for the kinds of backing that need no more than this
+ * @gpa: first address, page aligned
+ * @size_bytes: length, page aligned, not 0
  */
 int guest_mm_add_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 			enum guest_mm_backing backing, struct samara_error *err);
@@ -82,13 +124,16 @@ int guest_mm_add_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
  * @gpa: first guest-physical address
  * @size_bytes: length
  * @hva: host address of @gpa
- * @fd: the memfd behind it, or -1; its offset 0 is @gpa
+ * @fd: the shared file behind it, or -1; @gpa is at @offset_bytes
+ * @page_bytes: what operations in it have to be aligned to
  */
 struct guest_mm_window {
 	gpa_t gpa;
 	uint64_t size_bytes;
 	void *hva;
 	int fd;
+	uint64_t offset_bytes;
+	uint64_t page_bytes;
 	enum guest_mm_backing backing;
 };
 
@@ -104,11 +149,12 @@ int guest_mm_get_window(const struct guest_mm *mm, unsigned int index,
  * Operations. Ranges are page aligned and not empty. Each is atomic as a whole: on any error the
  * map is as it was, and the error names the range and the reason. Errors common to all:
  *
- *   -EINVAL     not page aligned, empty, or past the end of the address space
+ *   -EINVAL     not aligned to the window's pages, empty, or past the end of the address space
  *   -ERANGE     not inside one window
  *   -EEXIST     (part of) the target is plugged already
  *   -ENOENT     (part of) the range is not plugged
  *   -EOPNOTSUPP read-only, or remap, in shared memory that this kernel cannot write-protect
+ *   -EDQUOT     more would be plugged than guest_mm_set_limit() allows
  *   -ENOMEM, or what the host said
  *
  * "As it was" is which addresses are memory, with what contents and protection; where memory is so
@@ -119,7 +165,7 @@ int guest_mm_get_window(const struct guest_mm *mm, unsigned int index,
  */
 
 /**
- * guest_mm_plug() - make a range memory: it reads as zeros until written
+ * guest_mm_plug() - make a range memory: it reads as zeros until written, or as the window's file
  * @prot: GUEST_MM_RDWR or GUEST_MM_READ
  */
 int guest_mm_plug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned int prot,
@@ -137,8 +183,8 @@ int guest_mm_unplug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct 
  * guest_mm_remap() - move a range to another gpa, contents and protections kept
  * @new_gpa: page aligned; the target is free and does not overlap the source
  *
- * Both ranges lie in windows of the same backing.
- * Return: also -EXDEV (the windows differ in their backing).
+ * Both ranges lie in windows of the same backing. Memory of a file stays at its place in the file.
+ * Return: also -EXDEV (the windows differ in their backing), -EOPNOTSUPP (a file's).
  */
 int guest_mm_remap(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, gpa_t new_gpa,
 		   struct samara_error *err);
@@ -171,6 +217,107 @@ int guest_mm_discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct
  */
 int guest_mm_populate(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 		      struct samara_error *err);
+
+/* Which memory shall be behind a range. */
+enum guest_mm_memory_kind {
+	GUEST_MM_MEMORY_FILE, /* a file of tmpfs (a memfd), from an offset on */
+	GUEST_MM_MEMORY_OWN,  /* the window's own again */
+	GUEST_MM_MEMORY_HUGE, /* the same, in huge pages where 2 MiB are whole */
+	GUEST_MM_MEMORY_NODE, /* the same, on a NUMA node; pages that come later are the window's */
+};
+
+/**
+ * struct guest_mm_memory - what guest_mm_reback() puts behind a range
+ * @fd: for GUEST_MM_MEMORY_FILE; the caller may close it afterwards
+ * @offset_bytes: of the range's first byte in it, page aligned; what is there is overwritten
+ * @node: for GUEST_MM_MEMORY_NODE
+ */
+struct guest_mm_memory {
+	enum guest_mm_memory_kind kind;
+	int fd;
+	uint64_t offset_bytes;
+	unsigned int node;
+};
+
+/**
+ * guest_mm_reback() - have other memory behind a plugged range, contents kept
+ *
+ * vCPUs and devices go on meanwhile. A file stays behind the addresses, over unplug and plug, until
+ * they are rebacked again. Files change a mapping of the process, so everybody's faults in it wait
+ * for a moment; the other kinds do not, and what they changed before an error stays changed.
+ *
+ * Return: also -ENODEV (no such node; a file that userfaultfd cannot watch), -EBUSY (the kernel
+ * uses some page just now), -EACCES (huge pages where memory is read-only), -EOPNOTSUPP.
+ */
+int guest_mm_reback(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
+		    const struct guest_mm_memory *memory, struct samara_error *err);
+
+enum guest_mm_op_kind {
+	GUEST_MM_OP_PLUG,
+	GUEST_MM_OP_UNPLUG,
+	GUEST_MM_OP_REMAP,
+	GUEST_MM_OP_PROTECT,
+	GUEST_MM_OP_DISCARD,
+	GUEST_MM_OP_REBACK,
+};
+
+#define GUEST_MM_BATCH_MAX 1024u
+
+/**
+ * struct guest_mm_op - one operation of a batch, with the arguments of the function of its name
+ */
+struct guest_mm_op {
+	enum guest_mm_op_kind op;
+	gpa_t gpa;
+	uint64_t size_bytes;
+	gpa_t new_gpa;                        /* remap */
+	unsigned int prot;                    /* plug, protect */
+	const struct guest_mm_memory *memory; /* reback: a file, or the window's own */
+};
+
+/**
+ * guest_mm_batch() - do several operations, or none
+ * @count: up to GUEST_MM_BATCH_MAX
+ *
+ * No two of them touch the same address; a remap touches its source and its target. Nobody sees
+ * a part of them done in what it holds: all regions are locked until all is done.
+ *
+ * Return: also -EINVAL (two overlap), -E2BIG; the error names the operation.
+ */
+int guest_mm_batch(struct guest_mm *mm, const struct guest_mm_op *list, size_t count,
+		   struct samara_error *err);
+
+/**
+ * guest_mm_set_limit() - how many bytes may be plugged at most; UINT64_MAX: any
+ *
+ * A plug beyond it fails with -EDQUOT. It counts what is plugged, not what is populated: what is
+ * plugged the guest may populate at any time, so no fault ever meets the limit.
+ *
+ * Return: 0, -EDQUOT (more is plugged already).
+ */
+int guest_mm_set_limit(struct guest_mm *mm, uint64_t bytes, struct samara_error *err);
+
+/**
+ * struct guest_mm_usage - memory in a range, in pages of 4 KiB
+ * @populated_pages: present
+ * @shared_pages: of these, in files that other processes can map
+ * @huge_pages: of these, parts of huge pages as the kernel has them mapped (Linux 6.7)
+ * @discarded_pages: discarded, and not populated since
+ */
+struct guest_mm_usage {
+	uint64_t regions;
+	uint64_t plugged_pages, populated_pages, shared_pages, huge_pages, discarded_pages;
+};
+
+/**
+ * guest_mm_get_usage() - what a range, or with 0 and UINT64_MAX & -4096 everything, takes
+ * @gpa, @size_bytes: page aligned; need not be plugged
+ *
+ * Context: Waits for nobody. What changes meanwhile is counted or not.
+ * Return: 0, -EINVAL.
+ */
+int guest_mm_get_usage(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
+		       struct guest_mm_usage *usage, struct samara_error *err);
 
 /* Pins. */
 #define GUEST_MM_PIN_REGIONS 8
@@ -278,6 +425,7 @@ int guest_mm_hold_again(struct guest_mm *mm, struct samara_error *err);
 /**
  * struct guest_mm_region - one region in a listing
  * @populated_pages: pages present when it was looked at
+ * @discarded_pages: pages discarded and not present since
  */
 struct guest_mm_region {
 	gpa_t gpa;
@@ -285,6 +433,7 @@ struct guest_mm_region {
 	unsigned int prot;
 	enum guest_mm_backing backing;
 	uint64_t populated_pages;
+	uint64_t discarded_pages;
 	bool locked; /* an operation is changing it */
 };
 
@@ -307,7 +456,8 @@ int guest_mm_for_each_region(struct guest_mm *mm,
 struct guest_mm_stats {
 	const char *lock; /* the LOCK= variant: "region", "single" */
 	uint64_t regions, windows, plugged_bytes, populated_bytes;
-	uint64_t plugs, unplugs, remaps, protects, discards, failed_operations;
+	uint64_t plugs, unplugs, remaps, protects, discards, rebacks, failed_operations;
+	uint64_t discarded_pages, limit_bytes;
 	uint64_t faults, fault_pages, fault_write_protect;
 	uint64_t faults_deferred; /* met an operation, waited aside */
 	uint64_t faults_nothing;  /* accesses to what is not plugged */

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef MM_AROUND_H
+#define MM_AROUND_H
+
+#include <stdint.h>
+
+#include <samara/types.h>
+
+/*
+ * How much a fault brings along. A block of 16 pages takes hardly longer than a single page
+ * (KERNEL-FACTS: 99 and 107 us), so that is the least. A guest that walks through its memory, up or
+ * down, touches next what lies beside the block before: each time it does, the block for it
+ * doubles, to 2 MiB or what the configuration allows, which one huge page may fill. One that
+ * touches here and there gets 16 pages wherever it does.
+ */
+#define AROUND_WALKS 16
+
+/**
+ * struct around - the walks that are seen in a window, each by the block it populated last
+ *
+ * All fields are atomic (relaxed). Handlers on several CPUs may mix two walks up or lose one: the
+ * next block is then the smallest again.
+ */
+struct around {
+	struct {
+		gpa_t first, end; /* first == end: unused */
+		uint64_t bytes;
+	} walk[AROUND_WALKS];
+	uint32_t next; /* which one is forgotten for a new one */
+};
+
+/* How large a block, a power of two and @max at most, the missing page at @page deserves. */
+uint64_t around_bytes(const struct around *around, gpa_t page, uint64_t max);
+
+/* Remember that for the missing page at @page, @bytes from @first on were populated. */
+void around_filled(struct around *around, gpa_t page, gpa_t first, uint64_t bytes,
+		   uint64_t block_bytes);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Private anonymous memory. Zeros come in two ways: UFFDIO_COPY of a page of zeros, any number of
+ * pages; or, where 2 MiB are wholly free, a huge page that the kernel makes in a staging area and
+ * UFFDIO_MOVE brings here as it is. The second takes a fifth of the first's time, and the guest
+ * has a huge page.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "mm/backing.h"
+#include "mm/mm.h"
+#include "mm/stage.h"
+
+static int anon_open(struct backing *backing, const struct guest_mm_window_config *config,
+		     struct samara_error *err)
+{
+	(void)backing;
+	(void)config;
+	(void)err;
+	return 0;
+}
+
+int anon_map(const struct backing *backing, void *hva, uint64_t size_bytes, uint64_t offset)
+{
+	(void)backing;
+	(void)offset;
+	return mmap(hva, size_bytes, PROT_READ | PROT_WRITE,
+		    MAP_FIXED | MAP_NORESERVE | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED
+		       ? -errno
+		       : 0;
+}
+
+static int anon_fill(const struct backing *backing, const struct fill *fill, uint64_t *done)
+{
+	struct guest_mm *mm = fill->mm;
+	uint64_t size_bytes = fill->size_bytes, next_huge = HUGE_BYTES - fill->gpa % HUGE_BYTES;
+
+	/* UFFDIO_MOVE makes pages writable, so what shall be protected is copied. */
+	if (next_huge == HUGE_BYTES && size_bytes >= HUGE_BYTES && !fill->protect &&
+	    mm->huge_pages && !stage_fill(fill, backing_hva(backing, fill->gpa))) {
+		*done = HUGE_BYTES;
+		return 0;
+	}
+	/* Up to where a huge page could be next. */
+	if (mm->huge_pages && next_huge < size_bytes)
+		size_bytes = next_huge;
+	return uffd_copy(window_uffd(fill->window, fill->gpa), backing_hva(backing, fill->gpa),
+			 mm->zeros, size_bytes, fill->protect, done);
+}
+
+int anon_discard(const struct backing *backing, gpa_t gpa, uint64_t size_bytes)
+{
+	return madvise(backing_hva(backing, gpa), size_bytes, MADV_DONTNEED) ? -errno : 0;
+}
+
+const struct backing_ops backing_anon_ops = {
+	.open = anon_open,
+	.map = anon_map,
+	.fill = anon_fill,
+	.discard = anon_discard,
+};

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reback: other memory comes behind a range, and every byte with it.
+ *
+ * Other huge pages and another node are other pages behind the same mapping; the kernel exchanges
+ * those itself, while everybody goes on. Another file is another mapping:
+ *
+ *   the range is write-protected, its contents are copied to the file,
+ *   the file is mapped elsewhere, watched and protected as the range is,
+ *   mremap() puts that mapping in the place of the old one.
+ *
+ * To the vCPUs the last step is one moment: before it they may read the old pages, but not write;
+ * after it they find the new ones. A new mapping made in its place (MAP_FIXED) would not be watched
+ * at first, and the kernel would put zeros where a vCPU touched it just then. This is the one
+ * operation that changes the process' mappings, so everybody's faults wait for it for a moment.
+ * mremap() tells the userfaultfd, and waits until a handler has read that: handlers wait for none.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "mm/numa.h"
+#include "mm/operation.h"
+
+/* Linux include/uapi/asm-generic/mman-common.h, 6.1 */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+/**
+ * struct reback - what is prepared: the new memory, mapped at @stage
+ */
+struct reback {
+	struct piece *piece;    /* NULL: the window's own */
+	struct backing backing; /* as it is while it is at @stage */
+	char *stage;
+	char *map;
+	uint64_t map_bytes;
+	struct ma_state store; /* in the window's tree of pieces */
+};
+
+static int reback_check(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	int ret = range_check(mm, &op->range, err);
+
+	if (ret)
+		return ret;
+	if (op->range.window->own.page_bytes != SAMARA_PAGE_BYTES ||
+	    op->range.window->own.kind == GUEST_MM_FILE_PRIVATE)
+		return range_error(err, &op->range, -EOPNOTSUPP,
+				   "huge pages and private files stay what they are");
+	if (!mm->uffd->can_remap || !mm->uffd->can_protect_shared)
+		return range_error(err, &op->range, -EOPNOTSUPP,
+				   "this kernel cannot watch a mapping that moves, or "
+				   "write-protect shared memory (Linux 5.19 can)");
+	return 0;
+}
+
+static int reback_look(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	return range_check_plugged(mm, &op->range, err);
+}
+
+/* The new memory: a file's, or the window's own again. */
+static int open_memory(struct operation *op, struct reback *reback, struct samara_error *err)
+{
+	const struct range *range = &op->range;
+	struct guest_mm_window_config config = {
+		.gpa = range->gpa,
+		.size_bytes = range->size_bytes,
+		.backing = GUEST_MM_FILE_SHARED,
+		.fd = op->memory->fd,
+		.offset_bytes = op->memory->offset_bytes,
+	};
+	int ret;
+
+	if (op->memory->kind == GUEST_MM_MEMORY_OWN) {
+		reback->backing = range->window->own;
+		reback->backing.offset_bytes += range->gpa - range->window->gpa;
+		return 0;
+	}
+	reback->piece = calloc(1, sizeof(*reback->piece));
+	if (!reback->piece)
+		return samara_error_set(err, -ENOMEM, "out of memory");
+	ret = backing_open(&reback->piece->backing, &config, err);
+	if (ret)
+		return ret;
+	if (reback->piece->backing.page_bytes != SAMARA_PAGE_BYTES)
+		return samara_error_set(err, -EINVAL,
+					"a file of huge pages cannot be had piecewise");
+	reback->piece->backing.hva = window_hva(range->window, range->gpa);
+	reback->backing = reback->piece->backing;
+	return 0;
+}
+
+/* Map it elsewhere, where addresses agree modulo 2 MiB, watched as the window is. */
+static int map_stage(const struct range *range, struct reback *reback)
+{
+	const struct window *window = range->window;
+	gpa_t gpa = range->gpa;
+	uint64_t left = range->size_bytes;
+	int ret;
+
+	reback->map_bytes = range->size_bytes + HUGE_BYTES;
+	reback->map = mmap(NULL, reback->map_bytes, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (reback->map == MAP_FAILED) {
+		reback->map = NULL;
+		return -errno;
+	}
+	reback->stage = reback->map + ((gpa - (uintptr_t)reback->map) & (HUGE_BYTES - 1));
+	reback->backing.gpa = gpa;
+	reback->backing.hva = reback->stage;
+	ret = reback->backing.ops->map(&reback->backing, reback->stage, left, 0);
+	if (!ret && madvise(reback->stage, left, MADV_DONTFORK))
+		ret = -errno;
+	madvise(reback->stage, left, MADV_DONTDUMP);
+	while (left && !ret) {
+		uint64_t bytes = window_in_stripe(window, gpa, left);
+
+		ret = uffd_register(window_uffd(window, gpa), backing_hva(&reback->backing, gpa),
+				    bytes, true);
+		gpa += bytes;
+		left -= bytes;
+	}
+	return ret;
+}
+
+static int write_file(int fd, const char *from, uint64_t size_bytes, uint64_t offset)
+{
+	while (size_bytes) {
+		ssize_t done = pwrite(fd, from, size_bytes, (off_t)offset);
+
+		if (done < 0 && errno != EINTR)
+			return -errno;
+		if (done > 0) {
+			from += done;
+			size_bytes -= (uint64_t)done;
+			offset += (uint64_t)done;
+		}
+	}
+	return 0;
+}
+
+static int copy_run(const struct window *window, const struct reback *reback, gpa_t gpa,
+		    uint64_t size_bytes)
+{
+	const struct backing *backing = &reback->backing;
+	uint64_t done;
+	int ret = 0;
+
+	if (backing->shared)
+		return write_file(backing->fd, window_hva(window, gpa), size_bytes,
+				  backing_offset(backing, gpa));
+	while (size_bytes && !ret) {
+		ret = uffd_copy(window_uffd(window, gpa), backing_hva(backing, gpa),
+				window_hva(window, gpa), window_in_stripe(window, gpa, size_bytes),
+				false, &done);
+		if (!ret) {
+			gpa += done;
+			size_bytes -= done;
+		}
+	}
+	return ret;
+}
+
+/* What is present comes into the new memory; there was nothing else in it. */
+static int copy_contents(const struct range *range, const struct reback *reback)
+{
+	gpa_t at = range->gpa, end = range->gpa + range->size_bytes;
+	uint64_t run;
+	int ret = 0;
+
+	if (reback->backing.shared)
+		ret = reback->backing.ops->discard(&reback->backing, range->gpa, range->size_bytes);
+	while (!ret &&
+	       (at = page_bitmap_next_run(&range->window->present, at, end, true, &run), run)) {
+		ret = copy_run(range->window, reback, at, run);
+		at += run;
+	}
+	return ret;
+}
+
+/* What is read-only is so in the new mapping, too. */
+static int protect_stage(struct guest_mm *mm, const struct range *range,
+			 const struct reback *reback)
+{
+	struct mem_region *region;
+	int ret = 0;
+
+	for_each_region_in(mm, range, region)
+	{
+		gpa_t gpa = region->region.first;
+		uint64_t left = region->region.last - gpa + 1;
+
+		while (!(region->prot & GUEST_MM_WRITE) && left && !ret) {
+			uint64_t bytes = window_in_stripe(range->window, gpa, left);
+
+			ret = uffd_protect(window_uffd(range->window, gpa),
+					   backing_hva(&reback->backing, gpa), bytes, true);
+			gpa += bytes;
+			left -= bytes;
+		}
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static void free_reback(struct reback *reback)
+{
+	if (reback->map)
+		munmap(reback->map, reback->map_bytes);
+	mas_destroy(&reback->store);
+	if (reback->piece)
+		piece_free(reback->piece);
+	free(reback);
+}
+
+static void reback_undo(struct guest_mm *mm, struct operation *op)
+{
+	free_reback(op->reback);
+	range_unprotect_writable(mm, &op->range);
+}
+
+static int prepare_memory(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	const struct range *range = &op->range;
+	struct reback *reback = op->reback;
+	int ret = open_memory(op, reback, err);
+
+	if (ret) {
+		samara_error_prefix(err, "%s %#llx+%#llx", range->operation,
+				    (unsigned long long)range->gpa,
+				    (unsigned long long)range->size_bytes);
+		return ret;
+	}
+	ret = mas_preallocate(&reback->store, reback->piece, GFP_KERNEL);
+	if (!ret)
+		ret = map_stage(range, reback);
+	if (!ret)
+		ret = window_protect(range->window, range->gpa, range->size_bytes);
+	if (!ret)
+		ret = copy_contents(range, reback);
+	if (!ret)
+		ret = protect_stage(mm, range, reback);
+	return ret ? range_error(err, range, ret, "%s", strerror(-ret)) : 0;
+}
+
+static int reback_prepare(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	struct range *range = &op->range;
+	int ret = range_isolate(mm, range);
+
+	if (ret)
+		return range_error(err, range, ret, "%s", strerror(-ret));
+	op->reback = calloc(1, sizeof(*op->reback));
+	if (!op->reback)
+		return range_error(err, range, -ENOMEM, "out of memory");
+	op->reback->backing.fd = -1;
+	op->reback->store = (struct ma_state){.tree = &range->window->pieces,
+					      .index = range->gpa,
+					      .last = range_last(range),
+					      .status = ma_start};
+	ret = prepare_memory(mm, op, err);
+	if (ret)
+		reback_undo(mm, op);
+	return ret;
+}
+
+/*
+ * Put the new mapping in the old one's place, and give back what the old one's files held.
+ *
+ * mremap() fails only for want of memory for a few small objects. It may then have unmapped the old
+ * place already: there is no way back, and the contents are in the new memory.
+ */
+static void exchange(const struct range *range, const struct reback *reback)
+{
+	const struct window *window = range->window;
+	gpa_t gpa = range->gpa;
+	uint64_t left = range->size_bytes;
+
+	while (left) {
+		uint64_t bytes = window_in_stripe(window, gpa, left);
+
+		while (mremap(backing_hva(&reback->backing, gpa), bytes, bytes,
+			      MREMAP_MAYMOVE | MREMAP_FIXED, window_hva(window, gpa)) == MAP_FAILED)
+			pause_before_retry();
+		gpa += bytes;
+		left -= bytes;
+	}
+}
+
+static void empty_old_files(const struct range *range)
+{
+	gpa_t gpa = range->gpa;
+	uint64_t left = range->size_bytes;
+
+	while (left) {
+		uint64_t bytes = left;
+		const struct backing *old = window_backing(range->window, gpa, &bytes);
+
+		while (old->shared && old->ops->discard(old, gpa, bytes))
+			pause_before_retry();
+		gpa += bytes;
+		left -= bytes;
+	}
+}
+
+static void reback_commit(struct guest_mm *mm, struct operation *op)
+{
+	struct reback *reback = op->reback;
+
+	exchange(&op->range, reback);
+	empty_old_files(&op->range);
+	__atomic_store_n(&op->range.window->has_pieces, true, __ATOMIC_RELEASE);
+	while (mas_preallocate(&reback->store, reback->piece, GFP_KERNEL))
+		pause_before_retry();
+	window_set_piece(op->range.window, &reback->store, reback->piece);
+	reback->piece = NULL;
+	free_reback(reback);
+	/* Who met the protection, or a page that was missing just then, tries again. */
+	range_unprotect_writable(mm, &op->range);
+	window_wake(op->range.window, op->range.gpa, op->range.size_bytes);
+}
+
+const struct operation_kind reback_operation = {
+	.check = reback_check,
+	.look = reback_look,
+	.prepare = reback_prepare,
+	.undo = reback_undo,
+	.commit = reback_commit,
+	.counter = offsetof(struct mm_counters, rebacks),
+};
+
+/* ---- Other pages behind the same mapping ------------------------------------------------------ */
+
+/* Have the kernel make huge pages of what is held. */
+static int collapse(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, uint64_t size_bytes,
+		    struct samara_error *err)
+{
+	gpa_t first = (gpa + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
+	gpa_t end = (gpa + size_bytes) & ~(HUGE_BYTES - 1);
+	int ret;
+
+	if (!window_is_anon(region->window, gpa, size_bytes))
+		return samara_error_set(err, -EOPNOTSUPP, "only anonymous memory can become huge");
+	if (!(region->prot & GUEST_MM_WRITE))
+		return samara_error_set(err, -EACCES, "read-only memory is protected page by page");
+	/* The kernel makes none of what has missing pages. */
+	ret = populate_range(mm, region, gpa, size_bytes);
+	if (!ret && first < end &&
+	    madvise(window_hva(region->window, first), end - first, MADV_COLLAPSE))
+		ret = -errno;
+	if (ret == -EAGAIN || ret == -EBUSY)
+		return samara_error_set(err, -EBUSY,
+					"some pages are in use by the kernel; try again");
+	return ret ? samara_error_set(err, ret, "huge pages: %s", strerror(-ret)) : 0;
+}
+
+static int exchange_pages(struct guest_mm *mm, const struct range *range,
+			  const struct guest_mm_memory *memory, gpa_t *at, struct samara_error *err)
+{
+	struct region_guard guard;
+	struct region *region = region_read_lock(mm->tree, *at, &guard);
+	gpa_t end = range_last(range), block = *at | (HUGE_BYTES - 1);
+	int ret;
+
+	if (!region)
+		return samara_error_set(err, -ENOENT, "nothing is plugged at %#llx",
+					(unsigned long long)*at);
+	if (region->last < end)
+		end = region->last;
+	/* Piece by piece: a writer that wants the region waits for one piece at most. */
+	if (block < end)
+		end = block;
+	if (memory->kind == GUEST_MM_MEMORY_NODE)
+		ret = numa_migrate(window_hva(range->window, *at), end - *at + 1, memory->node,
+				   err);
+	else
+		ret = collapse(mm, mem_region_of(region), *at, end - *at + 1, err);
+	region_read_unlock(&guard);
+	*at = end + 1;
+	return ret;
+}
+
+static int reback_in_place(struct guest_mm *mm, struct range *range,
+			   const struct guest_mm_memory *memory, struct samara_error *err)
+{
+	gpa_t at = range->gpa;
+	int ret = range_check(mm, range, err);
+
+	if (ret)
+		goto out;
+	do
+		ret = exchange_pages(mm, range, memory, &at, err);
+	while (!ret && at - 1 != range_last(range));
+	if (ret)
+		samara_error_prefix(err, "%s %#llx+%#llx", range->operation,
+				    (unsigned long long)range->gpa,
+				    (unsigned long long)range->size_bytes);
+out:
+	mm_count(ret ? &mm->counters.failed_operations : &mm->counters.rebacks, 1);
+	return ret;
+}
+
+int guest_mm_reback(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
+		    const struct guest_mm_memory *memory, struct samara_error *err)
+{
+	struct operation op = {
+		.kind = &reback_operation,
+		.range = {.operation = "reback", .gpa = gpa, .size_bytes = size_bytes},
+		.memory = memory,
+		.alone = true,
+	};
+
+	switch (memory->kind) {
+	case GUEST_MM_MEMORY_OWN:
+	case GUEST_MM_MEMORY_FILE:
+		return operations_run(mm, &op, 1, err);
+	case GUEST_MM_MEMORY_HUGE:
+	case GUEST_MM_MEMORY_NODE:
+		return reback_in_place(mm, &op.range, memory, err);
+	default:
+		mm_count(&mm->counters.failed_operations, 1);
+		return range_error(err, &op.range, -EINVAL, "%d is no kind of memory",
+				   (int)memory->kind);
+	}
+}

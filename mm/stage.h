@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef MM_STAGE_H
+#define MM_STAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <samara/types.h>
+
+struct fill;
+
+/* What the kernel's huge pages are on x86, and on arm64 with pages of 4 KiB. */
+#define HUGE_BYTES (UINT64_C(2) << 20)
+#define STAGES     8
+
+/**
+ * struct stage - staging areas of a window: 2 MiB each, in which the kernel makes huge pages
+ *
+ * Lock key: I immutable; a atomic.
+ *
+ * A thread takes an area that is free, has the kernel fill it, moves the pages away, and gives it
+ * back empty. There are as many as threads that can be expected to do so at once; the next one
+ * copies instead. They obey the window's NUMA policy.
+ */
+struct stage {
+	char *area;     /* I: STAGES of them, or NULL: there are none */
+	void *map;      /* I: what was mapped for it */
+	uint32_t taken; /* a: a bit per area */
+};
+
+/* Make staging areas; without memory for them, or without UFFDIO_MOVE, there are none. */
+void stage_init(struct stage *stage, bool can_move);
+void stage_destroy(struct stage *stage);
+
+/**
+ * stage_fill() - put 2 MiB of zeros at a place that is wholly missing, as one huge page if possible
+ *
+ * Context: Takes no lock.
+ * Return: 0; an error: nothing was done, and copying may do.
+ */
+int stage_fill(const struct fill *fill, char *hva);
+
+#endif
