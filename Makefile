@@ -114,7 +114,7 @@ $(O)/vmm/stress_image.o: vmm/stress_image.S $(O)/guest/stress.elf
 # ---- Tests --------------------------------------------------------------------------------------
 
 # Calls of our own code that tests/lib/interpose.c can make fail.
-WRAPPED := malloc calloc realloc posix_memalign mmap madvise fallocate ioctl
+WRAPPED := malloc calloc realloc posix_memalign mmap madvise fallocate ioctl mremap pwrite
 
 tests: all $(TESTS)
 

@@ -17,7 +17,8 @@
 
 /* Linux include/uapi/linux/fs.h, 6.7 */
 #ifndef PAGEMAP_SCAN
-#define PAGE_IS_HUGE (1 << 6)
+#define PAGE_IS_PRESENT (1 << 3)
+#define PAGE_IS_HUGE    (1 << 6)
 
 struct page_region {
 	__u64 start;
@@ -96,16 +97,16 @@ static uint64_t count_huge(int pagemap, const char *hva, uint64_t size_bytes)
 			.end = end,
 			.vec = (uintptr_t)found,
 			.vec_len = sizeof(found) / sizeof(found[0]),
-			.category_mask = PAGE_IS_HUGE,
+			.category_mask = PAGE_IS_HUGE | PAGE_IS_PRESENT,
 			.return_mask = PAGE_IS_HUGE,
 		};
 		int count = ioctl(pagemap, PAGEMAP_SCAN, &scan);
 
-		if (count < 0 || scan.walk_end <= at)
+		if (count <= 0)
 			break;
 		for (int i = 0; i < count; i++)
 			pages += (found[i].end - found[i].start) >> SAMARA_PAGE_SHIFT;
-		at = scan.walk_end;
+		at = scan.walk_end > at ? scan.walk_end : end;
 	}
 	return pages;
 }
@@ -136,7 +137,10 @@ static int add_region(const struct guest_mm_region *region, void *arg)
 	sum->plugged_pages += bytes >> SAMARA_PAGE_SHIFT;
 	sum->populated_pages += pages;
 	sum->discarded_pages += page_bitmap_count(&window->discarded, first, bytes);
-	sum->huge_pages += count_huge(usage->pagemap, window_hva(window, first), bytes);
+	/* Reserved huge pages are what they are, mapped yet or not. */
+	sum->huge_pages += window->own.page_bytes > SAMARA_PAGE_BYTES
+				   ? pages
+				   : count_huge(usage->pagemap, window_hva(window, first), bytes);
 	while (bytes) {
 		uint64_t piece = bytes;
 

@@ -10,7 +10,7 @@ static const struct {
 } kinds[] = {
 	[GUEST_MM_ANON] = {&backing_anon_ops, false},
 	[GUEST_MM_MEMFD] = {&backing_shared_ops, true},
-	[GUEST_MM_HUGETLB] = {&backing_shared_ops, true},
+	[GUEST_MM_HUGETLB] = {&backing_hugetlb_ops, true},
 	[GUEST_MM_FILE_SHARED] = {&backing_shared_ops, true},
 	[GUEST_MM_FILE_PRIVATE] = {&backing_private_ops, false},
 };

@@ -38,7 +38,7 @@ struct fill {
  * @map: map [offset, offset + size) of it at @hva, replacing what is there; @offset from its start
  * @fill: make pages present. Return: 0 when @done grew, -EEXIST when the first page was present
  *        already (@done is how much of what follows is), -ENOMEM, or what the host said
- * @reserve: have the pages that a plugged range will take; NULL: they are found when needed
+ * @reserve: make all pages of a range present at once; NULL: they are found when needed
  * @discard: give pages back; from now on they are missing
  *
  * The last one loses nothing when it fails. A later fill() of a private file's pages brings the
@@ -54,7 +54,8 @@ struct backing_ops {
 };
 
 extern const struct backing_ops backing_anon_ops;    /* backing_anon.c */
-extern const struct backing_ops backing_shared_ops;  /* backing_shared.c: memfd, hugetlb, files */
+extern const struct backing_ops backing_shared_ops;  /* backing_shared.c: a memfd, a file */
+extern const struct backing_ops backing_hugetlb_ops; /* the same: a memfd of huge pages */
 extern const struct backing_ops backing_private_ops; /* backing_private.c: a file, copied */
 
 /**
@@ -62,6 +63,7 @@ extern const struct backing_ops backing_private_ops; /* backing_private.c: a fil
  * @fd: what is mapped or read, or -1; closed by backing_close()
  * @offset_bytes: of @gpa in @fd
  * @page_bytes: the smallest piece it can be had in
+ * @device, @inode: of the file that is mapped, if one is: the same for the same memory
  * @shared: mapped from the page cache, where others may reach it
  */
 struct backing {
@@ -73,6 +75,7 @@ struct backing {
 	int fd;
 	uint64_t offset_bytes;
 	uint64_t page_bytes;
+	uint64_t device, inode;
 	bool shared;
 };
 
@@ -94,6 +97,11 @@ int anon_discard(const struct backing *backing, gpa_t gpa, uint64_t size_bytes);
 static inline char *backing_hva(const struct backing *backing, gpa_t gpa)
 {
 	return backing->hva + (gpa - backing->gpa);
+}
+
+static inline bool backing_same_file(const struct backing *a, const struct backing *b)
+{
+	return a->shared && b->shared && a->device == b->device && a->inode == b->inode;
 }
 
 static inline uint64_t backing_offset(const struct backing *backing, gpa_t gpa)

@@ -91,6 +91,7 @@ static uint64_t free_huge_pages(void)
 static int shared_open(struct backing *backing, const struct guest_mm_window_config *config,
 		       struct samara_error *err)
 {
+	struct stat file;
 	int ret;
 
 	if (backing->kind == GUEST_MM_HUGETLB)
@@ -109,6 +110,12 @@ static int shared_open(struct backing *backing, const struct guest_mm_window_con
 		ret = samara_error_set(err, -EINVAL,
 				       "not aligned to the file's pages of %llu bytes",
 				       (unsigned long long)backing->page_bytes);
+	if (!ret && fstat(backing->fd, &file))
+		ret = samara_error_set(err, -errno, "%s", strerror(errno));
+	if (!ret) {
+		backing->device = file.st_dev;
+		backing->inode = file.st_ino;
+	}
 	return ret;
 }
 
@@ -143,12 +150,10 @@ static int shared_discard(const struct backing *backing, gpa_t gpa, uint64_t siz
 }
 
 /* Huge pages are few, and a fault that gets none waits for ever: take them when they are plugged. */
-static int shared_reserve(const struct backing *backing, gpa_t gpa, uint64_t size_bytes)
+static int hugetlb_reserve(const struct backing *backing, gpa_t gpa, uint64_t size_bytes)
 {
 	int ret;
 
-	if (backing->kind != GUEST_MM_HUGETLB)
-		return 0;
 	do {
 		ret = fallocate(backing->fd, 0, (off_t)backing_offset(backing, gpa),
 				(off_t)size_bytes);
@@ -160,6 +165,13 @@ const struct backing_ops backing_shared_ops = {
 	.open = shared_open,
 	.map = shared_map,
 	.fill = shared_fill,
-	.reserve = shared_reserve,
+	.discard = shared_discard,
+};
+
+const struct backing_ops backing_hugetlb_ops = {
+	.open = shared_open,
+	.map = shared_map,
+	.fill = shared_fill,
+	.reserve = hugetlb_reserve,
 	.discard = shared_discard,
 };

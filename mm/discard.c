@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Discard: the pages of a range go back to the host, the range stays memory. A balloon asks for it
- * one page at a time and by the hundred thousand, so nothing is cut, allocated or stored: the
- * regions are locked as they are.
+ * Discard: the pages of a range go back to the host, the range stays memory.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -34,20 +32,9 @@ static int discard_look(struct guest_mm *mm, struct operation *op, struct samara
 
 static int discard_prepare(struct guest_mm *mm, struct operation *op, struct samara_error *err)
 {
-	const struct range *range = &op->range;
-	MA_STATE(mas, &mm->tree->map, range->gpa, range->gpa);
-	struct region *region;
-	int ret;
+	int ret = range_isolate(mm, &op->range);
 
-	if (!op->alone) {
-		/* Another operation of the batch may cut what was locked as a whole. */
-		ret = range_isolate(mm, range);
-		return ret ? range_error(err, range, ret, "%s", strerror(-ret)) : 0;
-	}
-	while ((region = mas_find(&mas, range_last(range))))
-		region_start_write(region);
-	region_drain(mm->tree);
-	return 0;
+	return ret ? range_error(err, &op->range, ret, "%s", strerror(-ret)) : 0;
 }
 
 static void discard_undo(struct guest_mm *mm, struct operation *op)
@@ -86,7 +73,6 @@ int guest_mm_discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct
 	struct operation op = {
 		.kind = &discard_operation,
 		.range = {.operation = "discard", .gpa = gpa, .size_bytes = size_bytes},
-		.alone = true,
 	};
 
 	return operations_run(mm, &op, 1, err);

@@ -82,7 +82,6 @@ extern const struct operation_kind reback_operation;                 /* reback.c
  * struct operation - one on its way; all of it belongs to the thread that runs it
  * @range: what it works on
  * @to: remap: the target
- * @alone: not part of a batch
  * @undo, @erase: stores that are prepared
  */
 struct operation {
@@ -91,7 +90,6 @@ struct operation {
 	unsigned int prot;
 	const struct guest_mm_memory *memory; /* reback: what is wanted */
 	struct reback *reback;                /* reback: what is prepared */
-	bool alone;
 	struct ma_state undo, erase;
 };
 

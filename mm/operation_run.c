@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How operations are done, alone or as a batch: all or nothing.
+ * How operations are done, one or a batch: all or nothing.
  *
  *   check, look   see whether each can be done                        nothing is changed
  *   prepare       lock regions, publish, copy, protect, take memory   can be undone

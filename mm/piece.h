@@ -8,7 +8,9 @@
 #include "mm/rcu.h"
 
 /**
- * struct piece - a part of a window that has other memory behind it than the window's own
+ * struct piece - a part of a window that reback gave a mapping of its own
+ *
+ * It stays one when the window's own memory comes back: the host does not join the mappings again.
  *
  * Immutable once it is in the window's tree of pieces, but for @next, which belongs to the holder
  * of the tree lock. What is left of it when others are put over its middle has several ranges in
@@ -26,7 +28,7 @@ void piece_free(struct piece *piece);
 struct window;
 
 /**
- * window_set_piece() - have a piece, or with NULL the window's own memory, behind a range
+ * window_set_piece() - have a piece behind a range; NULL: the window is over
  * @mas: preallocated for it
  *
  * Context: Tree lock held for writing; the mapping is changed already.

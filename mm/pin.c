@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "mm/debug.h"
+#include "mm/access.h"
 #include "mm/mm.h"
 
 /* Hold the next region and the pages in it. *@gpa moves behind what was added. */
@@ -18,15 +18,17 @@ static int pin_region(struct guest_mm *mm, gpa_t *gpa, gpa_t last, bool write,
 	struct region_guard guard;
 	struct mem_region *memory;
 	struct region *region;
+	/* Whole pages, as large as they come. */
+	const uint64_t page_mask = mm->page_bytes - 1;
 	gpa_t end, first_page;
 	bool busy;
 	int ret;
 
 	if (pin->iov_count == GUEST_MM_PIN_REGIONS)
 		return -E2BIG;
-	first_page = *gpa & ~(SAMARA_PAGE_BYTES - 1);
-	region = region_try_read_lock_range(mm->tree, *gpa, first_page,
-					    last | (SAMARA_PAGE_BYTES - 1), &guard, &busy);
+	first_page = *gpa & ~page_mask;
+	region = region_try_read_lock_range(mm->tree, *gpa, first_page, last | page_mask, &guard,
+					    &busy);
 	if (!region)
 		return busy ? -EBUSY : -EFAULT;
 	memory = mem_region_of(region);
@@ -34,6 +36,7 @@ static int pin_region(struct guest_mm *mm, gpa_t *gpa, gpa_t last, bool write,
 	if (write && !(__atomic_load_n(&memory->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE))
 		goto fail;
 	end = last < guard.last ? last : guard.last;
+	first_page = *gpa & ~(SAMARA_PAGE_BYTES - 1);
 	ret = populate_range(mm, memory, first_page,
 			     (end | (SAMARA_PAGE_BYTES - 1)) - first_page + 1);
 	if (ret)
@@ -107,6 +110,39 @@ void guest_mm_unpin(struct guest_mm_pin *pin)
 	pin->iov_count = 0;
 }
 
+/*
+ * A short access within a page that is there (a descriptor, a ring's index): looked up, held, done.
+ * One of 1, 2, 4 or 8 bytes at its natural place is one access, as the guest's own are.
+ * Return: whether it was done.
+ */
+static bool copy_short(struct guest_mm *mm, gpa_t gpa, char *bytes, uint64_t length_bytes,
+		       bool write)
+{
+	gpa_t page = gpa & ~(SAMARA_PAGE_BYTES - 1);
+	struct region_guard guard;
+	struct mem_region *memory;
+	struct region *region;
+	bool busy, can;
+	char *hva;
+
+	if (gpa - page + length_bytes > SAMARA_PAGE_BYTES)
+		return false;
+	region = region_try_read_lock_range(mm->tree, gpa, page, page | (SAMARA_PAGE_BYTES - 1),
+					    &guard, &busy);
+	if (!region)
+		return false;
+	memory = mem_region_of(region);
+	can = window_present(memory->window, page) &&
+	      (!write || __atomic_load_n(&memory->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE);
+	hva = window_hva(memory->window, gpa);
+	if (can && write)
+		access_store(hva, bytes, length_bytes);
+	else if (can)
+		access_load(bytes, hva, length_bytes);
+	region_read_unlock(&guard);
+	return can;
+}
+
 /* Copy piece by piece: as much as one pin takes at a time, and no more than this of one region. */
 #define COPY_BYTES (UINT64_C(2) << 20)
 
@@ -117,6 +153,8 @@ static int copy(struct guest_mm *mm, gpa_t gpa, char *bytes, uint64_t length_byt
 
 	if (length_bytes && gpa + length_bytes - 1 < gpa)
 		return -EINVAL;
+	if (length_bytes && copy_short(mm, gpa, bytes, length_bytes, write))
+		return 0;
 	while (length_bytes) {
 		uint64_t chunk = COPY_BYTES - (gpa & (COPY_BYTES - 1));
 
@@ -133,9 +171,9 @@ static int copy(struct guest_mm *mm, gpa_t gpa, char *bytes, uint64_t length_byt
 			return ret;
 		for (unsigned int i = 0; i < pin.iov_count; i++) {
 			if (write)
-				memcpy(pin.iov[i].iov_base, bytes, pin.iov[i].iov_len);
+				access_store(pin.iov[i].iov_base, bytes, pin.iov[i].iov_len);
 			else
-				memcpy(bytes, pin.iov[i].iov_base, pin.iov[i].iov_len);
+				access_load(bytes, pin.iov[i].iov_base, pin.iov[i].iov_len);
 			bytes += pin.iov[i].iov_len;
 		}
 		guest_mm_unpin(&pin);

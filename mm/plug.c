@@ -57,6 +57,7 @@ static int prepare_pages(struct guest_mm *mm, struct operation *op, struct samar
 	}
 	return 0;
 fail_reserved:
+	window_forget(window, range->gpa, range->size_bytes);
 	if (shared)
 		discard_surely(window, range->gpa, range->size_bytes);
 fail:
@@ -93,6 +94,7 @@ static void plug_undo(struct guest_mm *mm, struct operation *op)
 {
 	struct window *window = op->range.window;
 
+	window_forget(window, op->range.gpa, op->range.size_bytes);
 	if (window_is_shared(window, op->range.gpa, op->range.size_bytes)) {
 		discard_surely(window, op->range.gpa, op->range.size_bytes);
 		if (!(op->prot & GUEST_MM_WRITE))
@@ -125,7 +127,6 @@ int guest_mm_plug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned 
 		.kind = &plug_operation,
 		.range = {.operation = "plug", .gpa = gpa, .size_bytes = size_bytes},
 		.prot = prot,
-		.alone = true,
 	};
 
 	return operations_run(mm, &op, 1, err);
@@ -198,7 +199,6 @@ int guest_mm_unplug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct 
 	struct operation op = {
 		.kind = &unplug_operation,
 		.range = {.operation = "unplug", .gpa = gpa, .size_bytes = size_bytes},
-		.alone = true,
 	};
 
 	return operations_run(mm, &op, 1, err);

@@ -84,7 +84,6 @@ int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsign
 		.kind = &protect_operation,
 		.range = {.operation = "protect", .gpa = gpa, .size_bytes = size_bytes},
 		.prot = prot,
-		.alone = true,
 	};
 
 	return operations_run(mm, &op, 1, err);

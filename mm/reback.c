@@ -16,6 +16,7 @@
  * mremap() tells the userfaultfd, and waits until a handler has read that: handlers wait for none.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@
  * struct reback - what is prepared: the new memory, mapped at @stage
  */
 struct reback {
-	struct piece *piece;    /* NULL: the window's own */
+	struct piece *piece;
 	struct backing backing; /* as it is while it is at @stage */
 	char *stage;
 	char *map;
@@ -64,7 +65,19 @@ static int reback_look(struct guest_mm *mm, struct operation *op, struct samara_
 	return range_check_plugged(mm, &op->range, err);
 }
 
-/* The new memory: a file's, or the window's own again. */
+/* The window's own memory again: a piece of the same file, or of none. */
+static int open_own(const struct range *range, struct backing *backing, struct samara_error *err)
+{
+	const struct backing *own = &range->window->own;
+
+	*backing = *own;
+	backing->offset_bytes = backing_offset(own, range->gpa);
+	if (own->fd < 0)
+		return 0;
+	backing->fd = fcntl(own->fd, F_DUPFD_CLOEXEC, 3);
+	return backing->fd < 0 ? samara_error_set(err, -errno, "%s", strerror(errno)) : 0;
+}
+
 static int open_memory(struct operation *op, struct reback *reback, struct samara_error *err)
 {
 	const struct range *range = &op->range;
@@ -75,24 +88,27 @@ static int open_memory(struct operation *op, struct reback *reback, struct samar
 		.fd = op->memory->fd,
 		.offset_bytes = op->memory->offset_bytes,
 	};
+	struct backing *backing;
 	int ret;
 
-	if (op->memory->kind == GUEST_MM_MEMORY_OWN) {
-		reback->backing = range->window->own;
-		reback->backing.offset_bytes += range->gpa - range->window->gpa;
-		return 0;
-	}
 	reback->piece = calloc(1, sizeof(*reback->piece));
 	if (!reback->piece)
 		return samara_error_set(err, -ENOMEM, "out of memory");
-	ret = backing_open(&reback->piece->backing, &config, err);
+	backing = &reback->piece->backing;
+	backing->fd = -1;
+	if (op->memory->kind == GUEST_MM_MEMORY_OWN)
+		ret = open_own(range, backing, err);
+	else
+		ret = backing_open(backing, &config, err);
 	if (ret)
 		return ret;
-	if (reback->piece->backing.page_bytes != SAMARA_PAGE_BYTES)
+	if (backing->page_bytes != SAMARA_PAGE_BYTES)
 		return samara_error_set(err, -EINVAL,
 					"a file of huge pages cannot be had piecewise");
-	reback->piece->backing.hva = window_hva(range->window, range->gpa);
-	reback->backing = reback->piece->backing;
+	backing->gpa = range->gpa;
+	backing->size_bytes = range->size_bytes;
+	backing->hva = window_hva(range->window, range->gpa);
+	reback->backing = *backing;
 	return 0;
 }
 
@@ -112,7 +128,6 @@ static int map_stage(const struct range *range, struct reback *reback)
 		return -errno;
 	}
 	reback->stage = reback->map + ((gpa - (uintptr_t)reback->map) & (HUGE_BYTES - 1));
-	reback->backing.gpa = gpa;
 	reback->backing.hva = reback->stage;
 	ret = reback->backing.ops->map(&reback->backing, reback->stage, left, 0);
 	if (!ret && madvise(reback->stage, left, MADV_DONTFORK))
@@ -167,21 +182,86 @@ static int copy_run(const struct window *window, const struct reback *reback, gp
 	return ret;
 }
 
-/* What is present comes into the new memory; there was nothing else in it. */
-static int copy_contents(const struct range *range, const struct reback *reback)
+/* Whether what is behind a range now is the new memory already, in the same place. */
+static bool is_same(const struct backing *old, const struct backing *new, gpa_t gpa)
 {
-	gpa_t at = range->gpa, end = range->gpa + range->size_bytes;
+	return backing_same_file(old, new) && backing_offset(old, gpa) == backing_offset(new, gpa);
+}
+
+/* Bring what is present of a range into the new memory, where nothing else is to be. */
+static int copy_part(const struct range *range, const struct reback *reback, gpa_t at,
+		     uint64_t size_bytes)
+{
+	gpa_t end = at + size_bytes;
 	uint64_t run;
 	int ret = 0;
 
 	if (reback->backing.shared)
-		ret = reback->backing.ops->discard(&reback->backing, range->gpa, range->size_bytes);
+		ret = reback->backing.ops->discard(&reback->backing, at, size_bytes);
 	while (!ret &&
 	       (at = page_bitmap_next_run(&range->window->present, at, end, true, &run), run)) {
 		ret = copy_run(range->window, reback, at, run);
 		at += run;
 	}
 	return ret;
+}
+
+static int copy_contents(const struct range *range, const struct reback *reback)
+{
+	gpa_t gpa = range->gpa;
+	uint64_t left = range->size_bytes;
+	int ret = 0;
+
+	while (left && !ret) {
+		uint64_t bytes = left;
+		const struct backing *old = window_backing(range->window, gpa, &bytes);
+
+		if (!is_same(old, &reback->backing, gpa))
+			ret = copy_part(range, reback, gpa, bytes);
+		gpa += bytes;
+		left -= bytes;
+	}
+	return ret;
+}
+
+/* Whether one window uses the new memory, anywhere but where it is to be put. */
+static bool is_used(const struct window *window, const struct range *range,
+		    const struct backing *new)
+{
+	uint64_t first = new->offset_bytes, left = window->size_bytes;
+	gpa_t gpa = window->gpa;
+
+	while (left) {
+		uint64_t bytes = left, offset;
+		const struct backing *old = window_backing(window, gpa, &bytes);
+
+		offset = backing_offset(old, gpa);
+		if (backing_same_file(old, new) &&
+		    !(window == range->window && is_same(old, new, gpa)) &&
+		    offset < first + new->size_bytes && first < offset + bytes)
+			return true;
+		gpa += bytes;
+		left -= bytes;
+	}
+	return false;
+}
+
+/* The same memory at two places would be what no operation expects. */
+static int check_unused(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	const struct backing *new = &op->reback->backing;
+
+	for (unsigned int i = 0; i < mm_window_count(mm); i++) {
+		const struct window *window = &mm->windows[i];
+		bool own = op->memory->kind == GUEST_MM_MEMORY_OWN;
+
+		if (is_used(window, &op->range, new) ||
+		    (!own && backing_same_file(&window->own, new)))
+			return samara_error_set(err, -EBUSY,
+						"that memory is behind the window at %#llx already",
+						(unsigned long long)window->gpa);
+	}
+	return 0;
 }
 
 /* What is read-only is so in the new mapping, too. */
@@ -232,6 +312,8 @@ static int prepare_memory(struct guest_mm *mm, struct operation *op, struct sama
 	struct reback *reback = op->reback;
 	int ret = open_memory(op, reback, err);
 
+	if (!ret)
+		ret = check_unused(mm, op, err);
 	if (ret) {
 		samara_error_prefix(err, "%s %#llx+%#llx", range->operation,
 				    (unsigned long long)range->gpa,
@@ -294,7 +376,7 @@ static void exchange(const struct range *range, const struct reback *reback)
 	}
 }
 
-static void empty_old_files(const struct range *range)
+static void empty_old_files(const struct range *range, const struct backing *new)
 {
 	gpa_t gpa = range->gpa;
 	uint64_t left = range->size_bytes;
@@ -303,7 +385,7 @@ static void empty_old_files(const struct range *range)
 		uint64_t bytes = left;
 		const struct backing *old = window_backing(range->window, gpa, &bytes);
 
-		while (old->shared && old->ops->discard(old, gpa, bytes))
+		while (old->shared && !is_same(old, new, gpa) && old->ops->discard(old, gpa, bytes))
 			pause_before_retry();
 		gpa += bytes;
 		left -= bytes;
@@ -315,7 +397,7 @@ static void reback_commit(struct guest_mm *mm, struct operation *op)
 	struct reback *reback = op->reback;
 
 	exchange(&op->range, reback);
-	empty_old_files(&op->range);
+	empty_old_files(&op->range, &reback->backing);
 	__atomic_store_n(&op->range.window->has_pieces, true, __ATOMIC_RELEASE);
 	while (mas_preallocate(&reback->store, reback->piece, GFP_KERNEL))
 		pause_before_retry();
@@ -364,19 +446,17 @@ static int collapse(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, u
 static int exchange_pages(struct guest_mm *mm, const struct range *range,
 			  const struct guest_mm_memory *memory, gpa_t *at, struct samara_error *err)
 {
+	/* Piece by piece: a writer that wants the range waits for one piece at most. */
+	gpa_t block = *at | (HUGE_BYTES - 1);
+	gpa_t end = range_last(range) < block ? range_last(range) : block;
 	struct region_guard guard;
-	struct region *region = region_read_lock(mm->tree, *at, &guard);
-	gpa_t end = range_last(range), block = *at | (HUGE_BYTES - 1);
+	struct region *region = region_read_lock_range(mm->tree, *at, *at, end, &guard);
 	int ret;
 
 	if (!region)
 		return samara_error_set(err, -ENOENT, "nothing is plugged at %#llx",
 					(unsigned long long)*at);
-	if (region->last < end)
-		end = region->last;
-	/* Piece by piece: a writer that wants the region waits for one piece at most. */
-	if (block < end)
-		end = block;
+	end = guard.last;
 	if (memory->kind == GUEST_MM_MEMORY_NODE)
 		ret = numa_migrate(window_hva(range->window, *at), end - *at + 1, memory->node,
 				   err);
@@ -414,7 +494,6 @@ int guest_mm_reback(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 		.kind = &reback_operation,
 		.range = {.operation = "reback", .gpa = gpa, .size_bytes = size_bytes},
 		.memory = memory,
-		.alone = true,
 	};
 
 	switch (memory->kind) {

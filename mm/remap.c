@@ -53,7 +53,7 @@ static int copy_run(struct window *to, gpa_t target, const char *from, uint64_t 
 	int ret = 0;
 
 	for (*done = 0; *done < size_bytes && !ret;) {
-		uint64_t step = window_in_stripe(to, target + *done, size_bytes - *done);
+		uint64_t step = window_in_mapping(to, target + *done, size_bytes - *done);
 
 		ret = uffd_copy(window_uffd(to, target + *done), window_hva(to, target + *done),
 				from + *done, step, true, &step);
@@ -93,10 +93,10 @@ static int move_run(const struct range *from, gpa_t source, const struct range *
 
 	*done = 0;
 	while (*done < size_bytes && !ret) {
-		uint64_t step = window_in_stripe(to->window, target + *done, size_bytes - *done);
+		uint64_t step = window_in_mapping(to->window, target + *done, size_bytes - *done);
 
 		/* Both in one mapping each. */
-		step = window_in_stripe(from->window, source + *done, step);
+		step = window_in_mapping(from->window, source + *done, step);
 		ret = uffd_move(window_uffd(to->window, target + *done),
 				window_hva(to->window, target + *done),
 				window_hva(from->window, source + *done), step, &step);
@@ -381,7 +381,6 @@ int guest_mm_remap(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, gpa_t ne
 		.kind = &remap_operation,
 		.range = {.operation = "remap", .gpa = gpa, .size_bytes = size_bytes},
 		.to = {.operation = "remap to", .gpa = new_gpa, .size_bytes = size_bytes},
-		.alone = true,
 	};
 
 	return operations_run(mm, &op, 1, err);

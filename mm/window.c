@@ -164,7 +164,15 @@ bool window_is_shared(const struct window *window, gpa_t gpa, uint64_t size_byte
 
 bool window_is_anon(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
-	return window->own.kind == GUEST_MM_ANON && !window_is_shared(window, gpa, size_bytes);
+	while (size_bytes) {
+		uint64_t bytes = size_bytes;
+
+		if (window_backing(window, gpa, &bytes)->kind != GUEST_MM_ANON)
+			return false;
+		gpa += bytes;
+		size_bytes -= bytes;
+	}
+	return true;
 }
 
 void window_set_present(struct window *window, gpa_t gpa, uint64_t size_bytes)
@@ -224,7 +232,11 @@ int window_reserve(struct window *window, gpa_t gpa, uint64_t size_bytes)
 		uint64_t bytes = size_bytes;
 		const struct backing *backing = window_backing(window, gpa, &bytes);
 
-		ret = backing->ops->reserve ? backing->ops->reserve(backing, gpa, bytes) : 0;
+		if (backing->ops->reserve) {
+			ret = backing->ops->reserve(backing, gpa, bytes);
+			if (!ret)
+				window_set_present(window, gpa, bytes);
+		}
 		gpa += bytes;
 		size_bytes -= bytes;
 	}
@@ -236,7 +248,7 @@ int window_protect(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 	int ret = 0;
 
 	while (size_bytes && !ret) {
-		uint64_t bytes = window_in_stripe(window, gpa, size_bytes);
+		uint64_t bytes = window_in_mapping(window, gpa, size_bytes);
 
 		ret = uffd_protect(window_uffd(window, gpa), window_hva(window, gpa), bytes, true);
 		gpa += bytes;
@@ -248,7 +260,7 @@ int window_protect(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 void window_unprotect(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
 	while (size_bytes) {
-		uint64_t bytes = window_in_stripe(window, gpa, size_bytes);
+		uint64_t bytes = window_in_mapping(window, gpa, size_bytes);
 
 		uffd_unprotect(window_uffd(window, gpa), window_hva(window, gpa), bytes);
 		gpa += bytes;
@@ -259,7 +271,7 @@ void window_unprotect(const struct window *window, gpa_t gpa, uint64_t size_byte
 void window_wake(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
 	while (size_bytes) {
-		uint64_t bytes = window_in_stripe(window, gpa, size_bytes);
+		uint64_t bytes = window_in_mapping(window, gpa, size_bytes);
 
 		uffd_wake(window_uffd(window, gpa), window_hva(window, gpa), bytes);
 		gpa += bytes;

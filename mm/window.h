@@ -41,7 +41,7 @@ struct window {
 	uint64_t size_bytes;          /* I */
 	char *hva;                    /* I */
 	struct backing own;           /* I: what is behind it from the start */
-	struct maple_tree pieces;     /* R: struct piece, where reback put other memory */
+	struct maple_tree pieces;     /* R: struct piece, where reback changed the mapping */
 	bool has_pieces;              /* a: there is or was one */
 	bool can_protect;             /* I: registered for write protection */
 	const struct uffd *uffd;      /* I: one for each stripe */
@@ -100,6 +100,19 @@ static inline uint64_t window_in_stripe(const struct window *window, gpa_t gpa, 
 	return size_bytes < left ? size_bytes : left;
 }
 
+/*
+ * Cut a range where one mapping of the host ends: most of userfaultfd's calls work on one at a time.
+ * Context: as window_backing().
+ */
+static inline uint64_t window_in_mapping(const struct window *window, gpa_t gpa,
+					 uint64_t size_bytes)
+{
+	uint64_t bytes = window_in_stripe(window, gpa, size_bytes);
+
+	window_backing(window, gpa, &bytes);
+	return bytes;
+}
+
 /* Whether others may reach any page of a range through a file. */
 bool window_is_shared(const struct window *window, gpa_t gpa, uint64_t size_bytes);
 
@@ -130,7 +143,7 @@ int window_fill(struct guest_mm *mm, struct window *window, gpa_t gpa, uint64_t 
  */
 int window_discard(struct window *window, gpa_t gpa, uint64_t size_bytes);
 
-/* Have the pages that a plugged range will take, where they are scarce. */
+/* Where pages are scarce, make those of a plugged range present, and record them. */
 int window_reserve(struct window *window, gpa_t gpa, uint64_t size_bytes);
 
 /* uffd_protect(), uffd_unprotect() and uffd_wake() over all stripes of a range. */

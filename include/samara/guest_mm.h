@@ -204,7 +204,7 @@ int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsign
  * guest_mm_discard() - give the pages of a plugged range back to the host; it stays plugged
  *
  * Its contents are lost: a later access finds zeros. When it returns, no vCPU and no device reaches
- * the old pages. Meant to be called for single pages, and often (a balloon): it allocates nothing.
+ * the old pages. Cheap enough to be called for single pages, and often (a balloon).
  *
  * Return: also -EACCES (part of the range is read-only, and what is does not change).
  */

@@ -19,7 +19,9 @@ enum interpose_call {
 	INTERPOSE_MOVE = 1 << 6,     /* ioctl(UFFDIO_MOVE) */
 	INTERPOSE_PROTECT = 1 << 7,  /* ioctl(UFFDIO_WRITEPROTECT) */
 	INTERPOSE_REGISTER = 1 << 8, /* ioctl(UFFDIO_REGISTER) */
-	INTERPOSE_ALL = (1 << 9) - 1,
+	INTERPOSE_MREMAP = 1 << 9,
+	INTERPOSE_PWRITE = 1 << 10,
+	INTERPOSE_ALL = (1 << 11) - 1,
 };
 
 /**

@@ -162,6 +162,94 @@ static void test_discard_waits_for_pins(void **state)
 	expect_fill(f, BASE + 3 * PAGE, 5 * PAGE, BASE + 3 * PAGE);
 }
 
+/* ---- The limit and usage --------------------------------------------------------------------- */
+
+static void test_limit(void **state)
+{
+	struct fixture *f = *state;
+	struct samara_error err;
+	struct guest_mm_op ops[2] = {
+		{.op = GUEST_MM_OP_PLUG,
+		 .gpa = BASE + 40 * PAGE,
+		 .size_bytes = 4 * PAGE,
+		 .prot = 3},
+		{.op = GUEST_MM_OP_PLUG, .gpa = SECOND, .size_bytes = 8 * PAGE, .prot = 3},
+	};
+
+	plug(f, BASE, 32 * PAGE, GUEST_MM_RDWR);
+	assert_int_equal(guest_mm_set_limit(f->mm, 31 * PAGE, &err), -EDQUOT);
+	assert_non_null(strstr(err.text, "131072 are plugged already"));
+	ok(guest_mm_set_limit(f->mm, 40 * PAGE, &err), &err);
+	assert_int_equal(stats(f).limit_bytes, 40 * PAGE);
+	assert_int_equal(guest_mm_plug(f->mm, SECOND, 9 * PAGE, GUEST_MM_RDWR, &err), -EDQUOT);
+	assert_non_null(strstr(err.text, "plug 0x200000000+0x9000: the limit is 163840 bytes"));
+	/* Together they are too many: neither is plugged. */
+	assert_int_equal(guest_mm_batch(f->mm, ops, 2, &err), -EDQUOT);
+	EXPECT_REGIONS(f, BASE, 32 * PAGE, 3, );
+	plug(f, SECOND, 8 * PAGE, GUEST_MM_RDWR);
+	/* Neither populating nor moving is plugging. */
+	ok(guest_mm_populate(f->mm, BASE, 32 * PAGE, &err), &err);
+	remap(f, SECOND, 8 * PAGE, BASE + 50 * PAGE);
+	assert_int_equal(guest_mm_plug(f->mm, SECOND, PAGE, GUEST_MM_RDWR, &err), -EDQUOT);
+	unplug(f, BASE, PAGE);
+	plug(f, SECOND, PAGE, GUEST_MM_RDWR);
+	assert_int_equal(stats(f).plugged_bytes, 40 * PAGE);
+	/* What failed half-way is not counted. */
+	ok(guest_mm_set_limit(f->mm, 48 * PAGE, &err), &err);
+	for (unsigned long nth = 1; nth < 4; nth++) {
+		int ret;
+
+		poke(f, BASE + 200 * PAGE, 1);
+		interpose_fail_nth(INTERPOSE_ALL & ~INTERPOSE_ZEROPAGE, nth, 1, 0);
+		ret = guest_mm_plug(f->mm, BASE + 200 * PAGE, PAGE, GUEST_MM_RDWR, &err);
+		interpose_end();
+		if (!ret)
+			unplug(f, BASE + 200 * PAGE, PAGE);
+	}
+	plug(f, BASE + 200 * PAGE, 8 * PAGE, GUEST_MM_RDWR);
+	ok(guest_mm_set_limit(f->mm, UINT64_MAX, &err), &err);
+	plug(f, BASE + 300 * PAGE, 8 * PAGE, GUEST_MM_RDWR);
+}
+
+static void test_usage(void **state)
+{
+	struct fixture *f = *state;
+	bool shared = f->mode->backing == GUEST_MM_MEMFD;
+	struct guest_mm_usage usage;
+	struct samara_error err;
+
+	plug(f, BASE, 64 * PAGE, GUEST_MM_RDWR);
+	plug(f, OTHER, 16 * PAGE, GUEST_MM_RDWR);
+	ok(guest_mm_populate(f->mm, BASE, 32 * PAGE, &err), &err);
+	ok(guest_mm_populate(f->mm, OTHER, 4 * PAGE, &err), &err);
+	discard(f, BASE + 8 * PAGE, 4 * PAGE);
+	discard(f, BASE + 40 * PAGE, 2 * PAGE);
+	ok(guest_mm_get_usage(f->mm, 0, -PAGE, &usage, &err), &err);
+	assert_int_equal(usage.regions, 2);
+	assert_int_equal(usage.plugged_pages, 80);
+	assert_int_equal(usage.populated_pages, 28 + 4);
+	assert_int_equal(usage.shared_pages, shared ? 28 : 4);
+	assert_int_equal(usage.discarded_pages, 6);
+	assert_int_equal(list(f).region[0].discarded_pages, 6);
+	ok(guest_mm_get_usage(f->mm, BASE + 10 * PAGE, 4 * PAGE, &usage, &err), &err);
+	assert_int_equal(usage.plugged_pages, 4);
+	assert_int_equal(usage.populated_pages, 2);
+	assert_int_equal(usage.discarded_pages, 2);
+	/* Discarded no more: populated again, moved, unplugged. */
+	ok(guest_mm_populate(f->mm, BASE + 8 * PAGE, 2 * PAGE, &err), &err);
+	remap(f, BASE + 40 * PAGE, PAGE, SECOND);
+	ok(guest_mm_get_usage(f->mm, SECOND, PAGE, &usage, &err), &err);
+	assert_int_equal(usage.discarded_pages, 1);
+	ok(guest_mm_get_usage(f->mm, BASE, 64 * PAGE, &usage, &err), &err);
+	assert_int_equal(usage.discarded_pages, 3);
+	unplug(f, BASE + 10 * PAGE, PAGE);
+	plug(f, BASE + 10 * PAGE, PAGE, GUEST_MM_RDWR);
+	ok(guest_mm_get_usage(f->mm, BASE, 64 * PAGE, &usage, &err), &err);
+	assert_int_equal(usage.discarded_pages, 2);
+	assert_int_equal(guest_mm_get_usage(f->mm, BASE, 0, &usage, &err), -EINVAL);
+	assert_int_equal(guest_mm_get_usage(f->mm, -PAGE, 2 * PAGE, &usage, &err), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,6 +259,8 @@ int main(void)
 		MM_TEST(test_discard),
 		MM_TEST(test_discard_by_the_page),
 		MM_TEST(test_discard_waits_for_pins),
+		MM_TEST(test_limit),
+		MM_TEST(test_usage),
 	};
 
 	return cmocka_run_group_tests_name("accounting of guest memory", tests, NULL, NULL);
