@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "mm/lock.h"
 #include "tests/lib/interpose.h"
 #include "tests/lib/mm_fixture.h"
 
@@ -174,7 +175,7 @@ static void test_fresh_counters(void **state)
 	struct fixture *f = *state;
 	struct guest_mm_stats s = stats(f);
 
-	assert_string_equal(s.lock, SAMARA_LOCK);
+	assert_string_equal(s.lock, lock_design);
 	assert_int_equal(s.lock_success + s.lock_abort + s.lock_retry + s.lock_miss, 0);
 	assert_int_equal(s.faults + s.pins + s.plugs + s.failed_operations, 0);
 }

@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "mm/lock.h"
 #include "tests/lib/interpose.h"
 #include "tests/lib/mm_fixture.h"
 
