@@ -66,6 +66,7 @@ struct chunk {
  * @reachable: nodes in the tree
  * @held: nodes neither free nor fresh
  * @chunk_bytes: size of all chunks
+ * @made: nodes put into the tree so far
  * @writes: counted by debug builds
  *
  * Lock: the writers' lock, but for @grace_period.
@@ -82,6 +83,7 @@ struct maple_slab {
 	unsigned long reachable;
 	unsigned long held;
 	unsigned long chunk_bytes;
+	unsigned long made;
 	unsigned long writes;
 };
 
@@ -235,6 +237,7 @@ struct maple_node *maple_node_take(struct maple_tree *mt, struct maple_pool *poo
 	}
 	ASAN_UNPOISON_MEMORY_REGION(node, sizeof(*node));
 	node->link = MAPLE_LIVE;
+	slab->made++;
 	slab->reachable++;
 	return node;
 }
@@ -314,6 +317,7 @@ int maple_pool_fill(struct maple_tree *mt, struct maple_pool *pool, unsigned lon
 	while (!ret && pool->count < count) {
 		struct maple_node *node = maple_node_take(mt, NULL);
 
+		mt->ma_slab->made--;
 		mt->ma_slab->reachable--;
 		node->link = pool->head;
 		pool->head = node;
@@ -360,6 +364,7 @@ void mt_stats(struct maple_tree *mt, struct maple_stats *stats)
 	if (!slab)
 		return;
 	stats->nodes = slab->reachable;
+	stats->made_nodes = slab->made;
 	stats->held_nodes = slab->held;
 	stats->held_bytes = slab->chunk_bytes + sizeof(*slab);
 	stats->bytes = stats->nodes * MAPLE_NODE_BYTES;

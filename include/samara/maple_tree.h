@@ -273,6 +273,7 @@ unsigned int mt_height(const struct maple_tree *mt);
  * @held_nodes: nodes taken from the slab: @nodes, preallocated ones, and those that wait for a
  *              grace period
  * @held_bytes: memory taken from the system
+ * @made_nodes: how often a node was put into the tree; never decreases
  */
 struct maple_stats {
 	unsigned long nodes;
@@ -280,6 +281,7 @@ struct maple_stats {
 	unsigned int height;
 	unsigned long held_nodes;
 	unsigned long held_bytes;
+	unsigned long made_nodes;
 };
 
 /**

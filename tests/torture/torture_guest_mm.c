@@ -758,7 +758,7 @@ static void cost_among(unsigned int regions, uint64_t cost[3])
 	mt_stats(&mm->tree->map, &after);
 	cost[0] = interpose_count(INTERPOSE_MALLOC) - cost[0];
 	cost[1] = system_calls() - cost[1];
-	cost[2] = after.held_nodes - before.held_nodes;
+	cost[2] = after.made_nodes - before.made_nodes;
 	guest_mm_destroy(mm);
 }
 

@@ -203,6 +203,12 @@ int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsign
 	return guest_mm_plug(mm, gpa, size_bytes, prot, err);
 }
 
+int guest_mm_write(struct guest_mm *mm, gpa_t gpa, const void *from, uint64_t length_bytes)
+{
+	(void)mm, (void)gpa, (void)from, (void)length_bytes;
+	return 0;
+}
+
 int guest_mm_populate(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
 {
 	return guest_mm_plug(mm, gpa, size_bytes, 0, err);
