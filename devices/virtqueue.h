@@ -92,6 +92,7 @@ void virtqueue_init(struct virtqueue *queue, struct guest_mm *mm,
 
 /**
  * virtqueue_pop() - take the next request
+ * @chain: filled in; holds nothing of use unless 1 is returned
  *
  * Return: 1, 0 (there is none), -EPROTO (broken, @err says how), -EFAULT (the ring is not in
  * memory), or what guest_mm_pin() said.
