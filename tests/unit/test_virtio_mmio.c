@@ -156,6 +156,9 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
+	/* A test that failed may have left the model held. */
+	__atomic_store_n(&f->hold, false, __ATOMIC_SEQ_CST);
+	sem_post(&f->go_on);
 	virtio_device_destroy(f->device);
 	guest_destroy(&f->guest);
 	close(f->irq_fd);
