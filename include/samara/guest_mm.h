@@ -162,6 +162,13 @@ int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsign
 int guest_mm_populate(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 		      struct samara_error *err);
 
+/**
+ * guest_mm_discard() - give the pages of a plugged range back to the host
+ *
+ * The regions stay; the next access finds zeros.
+ */
+int guest_mm_discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err);
+
 /* Pins. */
 #define GUEST_MM_PIN_REGIONS 8
 
