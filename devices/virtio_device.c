@@ -54,6 +54,7 @@ struct virtio_device {
 	uint8_t space[VIRTIO_MAX_CONFIG_BYTES]; /* l: the configuration space */
 	uint32_t generation;                    /* l */
 	atomic_uint interrupts;                 /* a: VIRTIO_INTERRUPT_* */
+	struct descriptor_chain chain;          /* the worker's, while it is @working */
 	atomic_uint_fast64_t needed_resets;     /* a */
 };
 
@@ -261,7 +262,9 @@ void virtio_device_reset(struct virtio_device *device)
 	device->status = 0;
 	device->accepted = 0;
 	memset(device->queues, 0, sizeof(device->queues));
-	memset(device->space + model->writable_first, 0, model->writable_bytes);
+	for (size_t i = 0; i < model->config_bytes; i++)
+		if (model->writable >> i & 1)
+			device->space[i] = 0;
 	atomic_store(&device->interrupts, 0);
 	/* The model has locks of its own, within which it calls the device. */
 	pthread_mutex_unlock(&device->lock);
@@ -308,6 +311,34 @@ bool virtio_device_has(const struct virtio_device *device, unsigned int feature)
 bool virtio_device_stopping(const struct virtio_device *device)
 {
 	return atomic_load(&device->stopping);
+}
+
+static int serve_one(struct virtio_device *device, struct virtqueue *queue, virtio_serve_fn *serve,
+		     void *arg, struct samara_error *err)
+{
+	uint32_t written_bytes = 0;
+	int ret = serve(arg, &device->chain, &written_bytes, err);
+
+	if (ret)
+		return ret < 0 ? ret : 0;
+	ret = virtqueue_push(queue, &device->chain, written_bytes, err);
+	return ret ? ret : virtio_device_notify(device, queue, err);
+}
+
+int virtio_device_serve(struct virtio_device *device, unsigned int index, virtio_serve_fn *serve,
+			void *arg, struct samara_error *err)
+{
+	struct virtqueue *queue = virtio_device_queue(device, index);
+	int ret = 1;
+
+	while (queue && ret > 0 && !virtio_device_stopping(device)) {
+		ret = virtqueue_pop(queue, &device->chain, err);
+		if (!ret)
+			ret = virtqueue_arm(queue, err);
+		else if (ret > 0)
+			ret = serve_one(device, queue, serve, arg, err) ?: 1;
+	}
+	return ret < 0 ? ret : 0;
 }
 
 int virtio_device_notify(struct virtio_device *device, struct virtqueue *queue,
@@ -529,7 +560,7 @@ void virtio_device_write_config(struct virtio_device *device, size_t offset, con
 
 	pthread_mutex_lock(&device->lock);
 	for (size_t i = 0; i < count; i++) {
-		if (offset + i - model->writable_first >= model->writable_bytes)
+		if (offset + i >= model->config_bytes || !(model->writable >> (offset + i) & 1))
 			continue;
 		device->space[offset + i] = from[i];
 		written = true;

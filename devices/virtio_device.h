@@ -43,7 +43,7 @@ struct virtio_model {
 	uint32_t id;
 	unsigned int queue_count;
 	size_t config_bytes;
-	size_t writable_first, writable_bytes; /* of the configuration space, by the driver */
+	uint64_t writable; /* bit n: the driver may write byte n of the configuration space */
 	int (*work)(void *model, struct samara_error *err);
 	void (*reset)(void *model);
 	int (*timeout_ms)(void *model);
@@ -125,6 +125,24 @@ bool virtio_device_has(const struct virtio_device *device, unsigned int feature)
 
 /* Whether the worker is waited for. Context: the worker. */
 bool virtio_device_stopping(const struct virtio_device *device);
+
+/**
+ * typedef virtio_serve_fn - handle one request
+ * @written_bytes: set to how much of the writable part was written; 0 before
+ *
+ * Return: 0; 1 (@chain was copied, and will be pushed later); or -errno: the driver broke the rules.
+ */
+typedef int virtio_serve_fn(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
+			    struct samara_error *err);
+
+/**
+ * virtio_device_serve() - handle the requests in a queue, give them back, and notify the driver
+ *
+ * Context: the worker, in @work.
+ * Return: 0 (there are no more, or the worker is stopping), or -errno for @work to return.
+ */
+int virtio_device_serve(struct virtio_device *device, unsigned int index, virtio_serve_fn *serve,
+			void *arg, struct samara_error *err);
 
 /**
  * virtio_device_notify() - tell the driver of what was pushed to a queue, if it wants to know

@@ -41,7 +41,6 @@ struct fixture {
 	struct virtio_mmio mmio;
 	struct virtio_device *device;
 	struct driver_queue queue;
-	struct descriptor_chain chain;
 	int irq_fd;
 	bool hold;       /* atomic: wait in each request */
 	sem_t inside;    /* the model is in a held request */
@@ -54,49 +53,36 @@ struct fixture {
 
 /* ---- The model --------------------------------------------------------------------------------- */
 
-static int serve(struct fixture *f, struct virtqueue *queue, struct samara_error *err)
+static int serve(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
+		 struct samara_error *err)
 {
+	struct fixture *f = arg;
 	uint8_t byte;
-	int ret;
 
 	if (__atomic_load_n(&f->hold, __ATOMIC_SEQ_CST)) {
 		sem_post(&f->inside);
 		sem_wait(&f->go_on);
 	}
-	for (uint64_t i = 0; i < f->chain.readable_bytes; i++) {
-		ret = chain_read(&f->chain, i, &byte, 1, err);
+	for (uint64_t i = 0; i < chain->readable_bytes; i++) {
+		int ret = chain_read(chain, i, &byte, 1, err);
+
 		byte++;
 		if (!ret)
-			ret = chain_write(&f->chain, i, &byte, 1, err);
+			ret = chain_write(chain, i, &byte, 1, err);
 		if (ret)
 			return ret;
 	}
-	ret = virtqueue_push(queue, &f->chain, f->chain.readable_bytes, err);
-	if (!ret)
-		ret = virtio_device_notify(f->device, queue, err);
+	*written_bytes = chain->readable_bytes;
 	__atomic_fetch_add(&f->served, 1, __ATOMIC_SEQ_CST);
-	return ret;
+	return 0;
 }
 
 static int work(void *model, struct samara_error *err)
 {
 	struct fixture *f = model;
+	int ret = virtio_device_serve(f->device, 0, serve, f, err);
 
-	for (unsigned int i = 0; i < 2; i++) {
-		struct virtqueue *queue = virtio_device_queue(f->device, i);
-		int ret = 1;
-
-		while (queue && ret > 0 && !virtio_device_stopping(f->device)) {
-			ret = virtqueue_pop(queue, &f->chain, err);
-			if (ret > 0)
-				ret = serve(f, queue, err) ?: 1;
-			else if (!ret)
-				ret = virtqueue_arm(queue, err);
-		}
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
+	return ret ? ret : virtio_device_serve(f->device, 1, serve, f, err);
 }
 
 static void reset_model(void *model)
@@ -110,8 +96,7 @@ static const struct virtio_model model = {
 	.id = MODEL_ID,
 	.queue_count = 2,
 	.config_bytes = 12,
-	.writable_first = 8,
-	.writable_bytes = 4,
+	.writable = 0xf00,
 	.work = work,
 	.reset = reset_model,
 };
