@@ -296,6 +296,16 @@ uint64_t virtio_device_needed_resets(const struct virtio_device *device)
 	return atomic_load(&device->needed_resets);
 }
 
+bool virtio_device_accepted(struct virtio_device *device, unsigned int feature)
+{
+	bool accepted;
+
+	pthread_mutex_lock(&device->lock);
+	accepted = device->status & VIRTIO_CONFIG_S_DRIVER_OK && device->accepted & BIT(feature);
+	pthread_mutex_unlock(&device->lock);
+	return accepted;
+}
+
 /* ---- For the model ------------------------------------------------------------------------------ */
 
 struct virtqueue *virtio_device_queue(struct virtio_device *device, unsigned int index)

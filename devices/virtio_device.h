@@ -115,6 +115,9 @@ int virtio_device_kick_fd(const struct virtio_device *device);
 /* How often the device needed a reset because of what the driver did. */
 uint64_t virtio_device_needed_resets(const struct virtio_device *device);
 
+/* Whether a driver is at work that has accepted a feature. Context: any thread. */
+bool virtio_device_accepted(struct virtio_device *device, unsigned int feature);
+
 /* ---- For the model ------------------------------------------------------------------------------ */
 
 /* A queue, NULL while the driver does not use it. Context: the worker. */
