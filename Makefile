@@ -81,7 +81,7 @@ $(O)/%.o: %.c
 # ---- Generated: the DSDT by iasl, the stress guest as an ELF image within samara -----------------
 
 $(O)/vmm/acpi.o: $(O)/vmm/dsdt.hex
-$(O)/vmm/dsdt.hex: vmm/dsdt.asl devices/power_registers.h
+$(O)/vmm/dsdt.hex: vmm/dsdt.asl vmm/virtio.asl vmm/virtio_slots.h devices/power_registers.h
 	@echo "  IASL    $@"
 	$(Q)mkdir -p $(@D) && iasl -tc -p $(O)/vmm/dsdt $< > $(O)/vmm/dsdt.log || { cat $(O)/vmm/dsdt.log; exit 1; }
 

@@ -28,6 +28,9 @@ void vm_config_free(struct vm_config *config)
 	free(config->cmdline);
 	free(config->serial.path);
 	free(config->qmp_path);
+	for (unsigned int i = 0; i < config->virtio_mem_count; i++)
+		free(config->virtio_mems[i].id);
+	free(config->virtio_mems);
 	memset(config, 0, sizeof(*config));
 }
 

@@ -70,6 +70,9 @@ static int create_memory(struct vm *vm, struct samara_error *err)
 	if (!ret && layout->high_bytes)
 		ret = guest_mm_add_window(vm->mm, LAYOUT_HIGH_GPA, layout->high_bytes,
 					  config->backing, err);
+	if (!ret && layout->device_bytes)
+		ret = guest_mm_add_window(vm->mm, layout->device_gpa, layout->device_bytes,
+					  config->backing, err);
 	if (!ret)
 		ret = guest_mm_plug(vm->mm, 0, layout->low_bytes, GUEST_MM_RDWR, err);
 	if (!ret && layout->high_boot_bytes)
@@ -113,6 +116,8 @@ static int create_parts(struct vm *vm, struct samara_error *err)
 					config->cpus, vm->kvm.max_vcpus);
 	ret = layout_init(&vm->layout, config->memory_bytes, config->max_memory_bytes,
 			  vm->kvm.phys_bits, err);
+	if (!ret)
+		ret = vm_virtio_place(vm, err);
 	if (!ret)
 		ret = acpi_build(config->cpus, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &vm->acpi,
 				 err);
@@ -195,8 +200,9 @@ static int reset(struct vm *vm, bool by_guest, struct samara_error *err)
 	pthread_mutex_lock(&vm->control);
 	vm_machine_destroy(vm);
 	atomic_fetch_and(&vm->requests, ~(VM_REQUEST_RESET | VM_REQUEST_POWEROFF));
-	vm_devices_reset(vm);
-	ret = vm->let_go ? guest_mm_hold_again(vm->mm, err) : 0;
+	ret = vm_devices_reset(vm, err);
+	if (!ret && vm->let_go)
+		ret = guest_mm_hold_again(vm->mm, err);
 	vm->let_go = false;
 	if (!ret)
 		ret = vm_machine_create(vm, err);
@@ -304,6 +310,8 @@ int vm_pause(struct vm *vm, struct samara_error *err)
 	if (!ret && !vm->paused) {
 		if (vm->threads)
 			ret = vm_machine_pause(vm, err);
+		if (!ret)
+			vm_virtio_pause(vm);
 		vm->paused = !ret;
 		if (vm->threads && !ret) {
 			atomic_store(&vm->state, VM_PAUSED);
@@ -322,6 +330,7 @@ int vm_resume(struct vm *vm, struct samara_error *err)
 	ret = check_alive(vm, err);
 	if (!ret && vm->paused) {
 		vm->paused = false;
+		vm_virtio_resume(vm);
 		if (vm->threads) {
 			vm_machine_resume(vm);
 			atomic_store(&vm->state, VM_RUNNING);

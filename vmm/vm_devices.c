@@ -132,6 +132,8 @@ int vm_devices_create(struct vm *vm, struct samara_error *err)
 		ret = create_rtc(vm, err);
 	if (!ret)
 		ret = create_switches(vm, err);
+	if (!ret)
+		ret = vm_virtio_create(vm, err);
 	if (ret)
 		vm_devices_destroy(vm);
 	return ret;
@@ -143,6 +145,7 @@ void vm_devices_destroy(struct vm *vm)
 	struct vm_devices *devices = &vm->devices;
 
 	vm_devices_stop(vm);
+	vm_virtio_destroy(vm);
 	if (devices->pio)
 		bus_destroy(devices->pio);
 	if (devices->mmio)
@@ -164,13 +167,14 @@ void vm_devices_destroy(struct vm *vm)
 	devices->rtc_irq.eventfd = -1;
 }
 
-void vm_devices_reset(struct vm *vm)
+int vm_devices_reset(struct vm *vm, struct samara_error *err)
 {
 	serial_reset(vm->devices.serial);
 	rtc_reset(vm->devices.rtc);
 	power_reset(vm->devices.power);
 	drain_irq(&vm->devices.serial_irq);
 	drain_irq(&vm->devices.rtc_irq);
+	return vm_virtio_reset(vm, err);
 }
 
 int vm_devices_connect(struct vm *vm, struct samara_error *err)
@@ -179,7 +183,8 @@ int vm_devices_connect(struct vm *vm, struct samara_error *err)
 
 	if (ret)
 		return ret;
-	return kvm_connect_irq(&vm->kvm, vm->devices.rtc_irq.eventfd, LAYOUT_RTC_GSI, err);
+	ret = kvm_connect_irq(&vm->kvm, vm->devices.rtc_irq.eventfd, LAYOUT_RTC_GSI, err);
+	return ret ? ret : vm_virtio_connect(vm, err);
 }
 
 int vm_devices_start(struct vm *vm, struct samara_error *err)

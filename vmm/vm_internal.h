@@ -13,6 +13,7 @@
 #include "vmm/kvm.h"
 #include "vmm/layout.h"
 #include "vmm/vcpu.h"
+#include "vmm/virtio_slots.h"
 #include "vmm/vm.h"
 
 /*
@@ -38,6 +39,7 @@ struct vm_devices {
 	struct rtc *rtc;
 	struct i8042 *i8042;
 	struct power *power;
+	struct vm_virtio *virtio;
 	struct irq serial_irq, rtc_irq;
 };
 
@@ -55,16 +57,17 @@ struct vm_listener {
  * vCPU threads never take @control: whoever holds it may be waiting for them.
  */
 struct vm {
-	const struct vm_config *config; /* I */
-	struct guest_mm *mm;            /* I */
-	struct layout layout;           /* I */
-	struct image kernel, initrd;    /* I */
-	struct acpi_tables acpi;        /* I */
-	struct vm_devices devices;      /* I */
-	int wake_fd;                    /* I: an eventfd; @requests has changed */
-	atomic_uint requests;           /* A: VM_REQUEST_* */
-	atomic_int state;               /* A: enum vm_state; written under @control */
-	atomic_int *tids;               /* A: of the vCPU threads, one per vCPU */
+	const struct vm_config *config;      /* I */
+	struct guest_mm *mm;                 /* I */
+	struct layout layout;                /* I */
+	gpa_t virtio_mem_gpas[VIRTIO_SLOTS]; /* I: of each of the config's virtio_mems */
+	struct image kernel, initrd;         /* I */
+	struct acpi_tables acpi;             /* I */
+	struct vm_devices devices;           /* I */
+	int wake_fd;                         /* I: an eventfd; @requests has changed */
+	atomic_uint requests;                /* A: VM_REQUEST_* */
+	atomic_int state;                    /* A: enum vm_state; written under @control */
+	atomic_int *tids;                    /* A: of the vCPU threads, one per vCPU */
 	pthread_mutex_t control;
 	struct kvm kvm;                /* C; system_fd and limits I */
 	struct vcpu **vcpus;           /* C: config->cpus, NULL: none */
@@ -72,6 +75,8 @@ struct vm {
 	bool paused;                   /* C: vCPUs sleep, or will when they are started */
 	bool let_go;                   /* C: held writes were let go, to end vCPUs */
 	struct vm_listener *listeners; /* R */
+	vm_memory_fn *memory_listener; /* R; NULL: nobody listens */
+	void *memory_listener_arg;     /* R */
 	unsigned int listener_count;   /* R */
 	pthread_mutex_t error_lock;
 	struct samara_error error; /* E: the first one */
@@ -89,10 +94,22 @@ void vm_fail_with(struct vm *vm, const struct samara_error *error);
 /* vm_devices.c. Context: creation and destruction, or a reset: no vCPU runs. */
 int vm_devices_create(struct vm *vm, struct samara_error *err);
 void vm_devices_destroy(struct vm *vm);
-void vm_devices_reset(struct vm *vm);
+int vm_devices_reset(struct vm *vm, struct samara_error *err);
 int vm_devices_connect(struct vm *vm, struct samara_error *err);
 int vm_devices_start(struct vm *vm, struct samara_error *err);
 void vm_devices_stop(struct vm *vm);
+
+/*
+ * vm_virtio.c: the virtio devices, and their places in the address map. Place: before memory is
+ * created. Create, destroy, reset, connect: as those of vm_devices.c. Pause, resume: @control held.
+ */
+int vm_virtio_place(struct vm *vm, struct samara_error *err);
+int vm_virtio_create(struct vm *vm, struct samara_error *err);
+void vm_virtio_destroy(struct vm *vm);
+int vm_virtio_reset(struct vm *vm, struct samara_error *err);
+int vm_virtio_connect(struct vm *vm, struct samara_error *err);
+void vm_virtio_pause(struct vm *vm);
+void vm_virtio_resume(struct vm *vm);
 
 /*
  * vm_machine.c. Context: @control held.
