@@ -83,6 +83,12 @@ struct qmp_command {
 /* The command table, ended by an entry without a name (qmp_commands.c). */
 extern const struct qmp_command qmp_commands[];
 
+/* Commands of vmm/qmp_virtio.c. */
+int qmp_virtio_balloon(struct qmp_call *call);
+int qmp_virtio_balloon_stats(struct qmp_call *call);
+int qmp_virtio_mem(struct qmp_call *call);
+int qmp_query_virtio(struct qmp_call *call);
+
 /* Whether an argument that the command declares was given, and its value. */
 bool qmp_has(const struct qmp_call *call, const char *name);
 uint64_t qmp_size(const struct qmp_call *call, const char *name);

@@ -314,6 +314,22 @@ static int stats(struct qmp_call *call)
 	return answer(call, result);
 }
 
+static const struct qmp_arg balloon_args[] = {
+	{"size", QMP_ARG_SIZE, false, NULL},
+	{NULL, 0, false, NULL},
+};
+
+static const struct qmp_arg balloon_stats_args[] = {
+	{"interval", QMP_ARG_SIZE, false, NULL},
+	{NULL, 0, false, NULL},
+};
+
+static const struct qmp_arg virtio_mem_args[] = {
+	{"index", QMP_ARG_SIZE, false, NULL},
+	{"size", QMP_ARG_SIZE, false, NULL},
+	{NULL, 0, false, NULL},
+};
+
 /* ---- The table ------------------------------------------------------------------------------- */
 
 const struct qmp_command qmp_commands[] = {
@@ -332,6 +348,10 @@ const struct qmp_command qmp_commands[] = {
 	{"x-samara-remap", remap_args, false, remap},
 	{"x-samara-protect", protect_args, false, protect},
 	{"x-samara-populate", range_args, false, populate},
+	{"x-samara-balloon", balloon_args, false, qmp_virtio_balloon},
+	{"x-samara-balloon-stats", balloon_stats_args, false, qmp_virtio_balloon_stats},
+	{"x-samara-virtio-mem", virtio_mem_args, false, qmp_virtio_mem},
+	{"x-samara-query-virtio", NULL, false, qmp_query_virtio},
 	{"x-samara-regions", NULL, false, regions},
 	{"x-samara-stats", NULL, false, stats},
 	{NULL, NULL, false, NULL},

@@ -28,6 +28,7 @@
 #include "vmm/commands.h"
 #include "vmm/qmp.h"
 #include "vmm/qmp_client.h"
+#include "vmm/qmp_command.h"
 
 /* ---- The VM of straw ------------------------------------------------------------------------- */
 
@@ -69,6 +70,32 @@ int vm_resume(struct vm *vm, struct samara_error *err)
 	vm->state = VM_RUNNING;
 	tell(VM_EVENT_RESUME);
 	return 0;
+}
+
+/* The virtio devices' commands take devices; the lab has some. */
+static int no_device(struct qmp_call *call)
+{
+	return samara_error_set(&call->err, -ENODEV, "this VM has no virtio devices");
+}
+
+int qmp_virtio_balloon(struct qmp_call *call)
+{
+	return no_device(call);
+}
+
+int qmp_virtio_balloon_stats(struct qmp_call *call)
+{
+	return no_device(call);
+}
+
+int qmp_virtio_mem(struct qmp_call *call)
+{
+	return no_device(call);
+}
+
+int qmp_query_virtio(struct qmp_call *call)
+{
+	return no_device(call);
 }
 
 void vm_request_reset(struct vm *vm, bool by_guest)
