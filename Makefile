@@ -19,7 +19,7 @@ O := $(B)/obj
 Q := $(if $(V),,@)
 
 .DEFAULT_GOAL := all
-.PHONY: all demo check lab lint bench install clean help packages tests
+.PHONY: all demo check lab lint bench fuzz install clean help packages tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -114,6 +114,21 @@ $(B)/tests/%: $(O)/tests/%.o $(B)/libtest.a $(B)/libvmm.a $(B)/libdevices.a $(B)
 	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ \
 		-Wl,--start-group $^ -Wl,--end-group $(TEST_LIBS) -pthread
 
+# Fuzz targets, with clang's libFuzzer; the lock design is the one given, all else is fixed.
+FUZZ_B   := build/$(LOCK)/fuzz
+FUZZ_OBJ := $(patsubst %.c,$(FUZZ_B)/obj/%.o,$(MM_SRC) $(DEV_SRC))
+FUZZ     := $(patsubst tests/fuzz/%.c,$(FUZZ_B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_C   := clang $(CPPFLAGS) -std=gnu11 $(WARN) -O1 -g -pthread -fno-omit-frame-pointer
+
+fuzz: $(FUZZ)
+
+$(FUZZ_B)/obj/%.o: %.c
+	@echo "  FUZZCC  $@"
+	$(Q)mkdir -p $(@D) && $(FUZZ_C) -fsanitize=fuzzer-no-link,address -MMD -MP -c -o $@ $<
+$(FUZZ_B)/fuzz_%: $(FUZZ_B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
+	@echo "  FUZZLD  $@"
+	$(Q)clang -fsanitize=fuzzer,address -o $@ $^ $(MM_LIBS) -pthread
+
 check: packages
 	$(Q)tests/check
 lab: packages
@@ -190,4 +205,4 @@ help:
 	@echo "make clean      remove build/"
 	@echo "Variables: LOCK=$(subst $(EMPTY) $(EMPTY),|,$(sort $(patsubst mm/lock_%.c,%,$(wildcard mm/lock_*.c)))) CC=gcc|clang SAN=thread|address|undefined LIBVIRT=0|1 V=1"
 
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) $(FUZZ_B) -name '*.d' 2>/dev/null)
