@@ -312,7 +312,7 @@ int virtqueue_must_notify(struct virtqueue *queue, struct samara_error *err)
 	if (queue->broken)
 		return refuse(err);
 	/* What was pushed must be seen before it is looked whether the driver waits for it. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	ring_fence();
 	return format(queue)->must_notify(queue, err);
 }
 

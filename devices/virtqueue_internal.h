@@ -28,6 +28,16 @@ int ring_load32(struct virtqueue *queue, gpa_t gpa, uint32_t *value, struct sama
 int ring_store16(struct virtqueue *queue, gpa_t gpa, uint16_t value, struct samara_error *err);
 int ring_store32(struct virtqueue *queue, gpa_t gpa, uint32_t value, struct samara_error *err);
 
+/*
+ * Between a store to the ring and a load of what the driver stores before it loads the first: at
+ * least one side sees the other. (As __atomic_thread_fence(__ATOMIC_SEQ_CST), which gcc refuses to
+ * compile for ThreadSanitizer.)
+ */
+static inline void ring_fence(void)
+{
+	__sync_synchronize();
+}
+
 /* Copies of parts that are published by a value, or will be. Return: as above. */
 int ring_read(struct virtqueue *queue, gpa_t gpa, void *to, uint64_t bytes,
 	      struct samara_error *err);

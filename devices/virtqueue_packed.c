@@ -179,7 +179,7 @@ static int arm(struct virtqueue *queue, struct samara_error *err)
 				   (uint32_t)VRING_PACKED_EVENT_FLAG_DESC << 16 | offset, err);
 	if (ret)
 		return ret;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	ring_fence();
 	return look(queue, err);
 }
 

@@ -165,7 +165,7 @@ static int arm(struct virtqueue *queue, struct samara_error *err)
 		ret = ring_store16(queue, available_event(queue), queue->next_available, err);
 	if (ret)
 		return ret;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	ring_fence();
 	ret = ring_load16(queue, queue->config.driver + RING_INDEX, &index, err);
 	return ret ? ret : index != queue->next_available;
 }

@@ -238,7 +238,7 @@ bool driver_must_notify(struct driver_queue *queue)
 	uint16_t before = queue->next - queue->added;
 
 	queue->added = 0;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__sync_synchronize();
 	if (queue->config.packed)
 		return must_notify_packed(queue, before);
 	if (!queue->config.event_index)
@@ -263,7 +263,7 @@ void driver_want(struct driver_queue *queue, bool wanted)
 			wanted ? queue->next_used : queue->next_used - 1);
 	else
 		store16(queue, ring, wanted ? 0 : VRING_AVAIL_F_NO_INTERRUPT);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__sync_synchronize();
 }
 
 /* ---- Registers --------------------------------------------------------------------------------- */

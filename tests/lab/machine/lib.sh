@@ -155,9 +155,9 @@ virtio() {
 	sed -n "s/^ *\"$1\": \([0-9]*\).*/\1/p" "$CASE/virtio"
 }
 
-# wait_virtio NAME TEST NUMBER: until the number is so ([ NUMBER TEST ... ]).
+# wait_virtio NAME TEST NUMBER: until the number is so (test NUMBER TEST ...).
 wait_virtio() {
-	until [ "$(virtio "$1")" "$2" "$3" ]; do
+	until test "$(virtio "$1")" "$2" "$3"; do
 		kill -0 "$pid" 2>/dev/null || fail "samara ended before $1 $2 $3"
 		usleep 100000
 	done
