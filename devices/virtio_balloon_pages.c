@@ -26,12 +26,12 @@ static void complain(struct virtio_balloon *balloon, enum balloon_complaint comp
 			     what, gpa);
 }
 
-/* Discard pages that follow each other. Return: whether they are memory, all of them. */
+/* Discard pages that follow each other. Return: whether they are memory to write to, all of them. */
 static bool discard(struct virtio_balloon *balloon, gpa_t gpa, uint64_t pages)
 {
 	int ret = guest_mm_discard(balloon->config.mm, gpa, pages << SAMARA_PAGE_SHIFT, NULL);
 
-	if (ret == -ENOENT || ret == -ERANGE || ret == -EINVAL)
+	if (ret == -ENOENT || ret == -ERANGE || ret == -EINVAL || ret == -EACCES)
 		return false;
 	if (ret) {
 		atomic_fetch_add(&balloon->kept_pages, pages);
