@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -50,12 +51,12 @@ struct virtio_device {
 	atomic_uint stopping; /* a: how many wait for @idle; changed under @lock */
 	uint64_t accepted;    /* w: features */
 	uint8_t status;       /* l */
-	struct queue queues[VIRTIO_MAX_QUEUES]; /* w */
-	uint8_t space[VIRTIO_MAX_CONFIG_BYTES]; /* l: the configuration space */
-	uint32_t generation;                    /* l */
-	atomic_uint interrupts;                 /* a: VIRTIO_INTERRUPT_* */
-	struct descriptor_chain chain;          /* the worker's, while it is @working */
-	atomic_uint_fast64_t needed_resets;     /* a */
+	struct queue queues[VIRTIO_MAX_QUEUES];             /* w */
+	uint8_t space[VIRTIO_MAX_CONFIG_BYTES];             /* l: the configuration space */
+	uint32_t generation;                                /* l */
+	atomic_uint interrupts;                             /* a: VIRTIO_INTERRUPT_* */
+	struct descriptor_chain chain;                      /* the worker's, while it is @working */
+	atomic_uint_fast64_t work_ns, works, needed_resets; /* a */
 };
 
 /* ---- Telling ------------------------------------------------------------------------------------ */
@@ -115,15 +116,27 @@ static bool live(const struct virtio_device *device)
 	       !atomic_load(&device->stopping);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + now.tv_nsec;
+}
+
 /* Context: holds the lock, which is let go meanwhile. */
 static void work(struct virtio_device *device)
 {
 	struct samara_error error = {0};
+	uint64_t start;
 	int ret;
 
 	device->working = true;
 	pthread_mutex_unlock(&device->lock);
+	start = now_ns();
 	ret = device->model->work(device->arg, &error);
+	atomic_fetch_add(&device->work_ns, now_ns() - start);
+	atomic_fetch_add(&device->works, 1);
 	pthread_mutex_lock(&device->lock);
 	device->working = false;
 	pthread_cond_broadcast(&device->idle);
@@ -291,9 +304,14 @@ void virtio_device_resume(struct virtio_device *device)
 	virtio_device_kick(device);
 }
 
-uint64_t virtio_device_needed_resets(const struct virtio_device *device)
+void virtio_device_get_counters(const struct virtio_device *device,
+				struct virtio_device_counters *counters)
 {
-	return atomic_load(&device->needed_resets);
+	*counters = (struct virtio_device_counters){
+		.work_ns = atomic_load(&device->work_ns),
+		.works = atomic_load(&device->works),
+		.needed_resets = atomic_load(&device->needed_resets),
+	};
 }
 
 bool virtio_device_accepted(struct virtio_device *device, unsigned int feature)

@@ -112,8 +112,19 @@ void virtio_device_kick(struct virtio_device *device);
 /* An eventfd that does the same, for KVM_IOEVENTFD. */
 int virtio_device_kick_fd(const struct virtio_device *device);
 
-/* How often the device needed a reset because of what the driver did. */
-uint64_t virtio_device_needed_resets(const struct virtio_device *device);
+/**
+ * struct virtio_device_counters - since the device was made
+ * @work_ns: how long the worker was in the model: the VMM's share of what a driver waits for
+ * @works: how often it went there
+ * @needed_resets: because of what the driver did
+ */
+struct virtio_device_counters {
+	uint64_t work_ns, works, needed_resets;
+};
+
+/* Context: Does not sleep; any thread. */
+void virtio_device_get_counters(const struct virtio_device *device,
+				struct virtio_device_counters *counters);
 
 /* Whether a driver is at work that has accepted a feature. Context: any thread. */
 bool virtio_device_accepted(struct virtio_device *device, unsigned int feature);

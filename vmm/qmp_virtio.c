@@ -54,6 +54,7 @@ int qmp_virtio_mem(struct qmp_call *call)
 static json_t *describe_balloon(struct virtio_balloon *balloon)
 {
 	struct virtio_balloon_state state;
+	struct virtio_device_counters counters;
 	struct virtio_balloon_stats stats;
 	json_t *values = json_array();
 
@@ -63,30 +64,33 @@ static json_t *describe_balloon(struct virtio_balloon *balloon)
 		json_array_append_new(values, stats.values[i] == UINT64_MAX
 						      ? json_null()
 						      : number(stats.values[i]));
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "target",
+	virtio_device_get_counters(virtio_balloon_device(balloon), &counters);
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "target",
 			 number(state.target_bytes), "actual", number(state.actual_bytes),
 			 "inflated-pages", number(state.inflated_pages), "deflated-pages",
 			 number(state.deflated_pages), "reported-pages",
 			 number(state.reported_pages), "hinted-pages", number(state.hinted_pages),
 			 "wild-pages", number(state.wild_pages), "kept-pages",
-			 number(state.kept_pages), "needed-resets",
-			 number(virtio_device_needed_resets(virtio_balloon_device(balloon))),
-			 "stats", values, "stats-updated", number(stats.updated_s));
+			 number(state.kept_pages), "needed-resets", number(counters.needed_resets),
+			 "work-ns", number(counters.work_ns), "stats", values, "stats-updated",
+			 number(stats.updated_s));
 }
 
 static json_t *describe_mem(struct virtio_mem *mem, const char *id)
 {
+	struct virtio_device_counters counters;
 	struct virtio_mem_state state;
 
 	virtio_mem_get(mem, &state);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
-			 id, "gpa", number(state.gpa), "size", number(state.size_bytes), "block",
-			 number(state.block_bytes), "usable", number(state.usable_bytes),
+	virtio_device_get_counters(virtio_mem_device(mem), &counters);
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			 "id", id, "gpa", number(state.gpa), "size", number(state.size_bytes),
+			 "block", number(state.block_bytes), "usable", number(state.usable_bytes),
 			 "requested", number(state.requested_bytes), "plugged",
 			 number(state.plugged_bytes), "plugs", number(state.plugs), "unplugs",
 			 number(state.unplugs), "refused", number(state.refused), "denied",
 			 number(state.denied), "busy", number(state.busy), "needed-resets",
-			 number(virtio_device_needed_resets(virtio_mem_device(mem))));
+			 number(counters.needed_resets), "work-ns", number(counters.work_ns));
 }
 
 int qmp_query_virtio(struct qmp_call *call)

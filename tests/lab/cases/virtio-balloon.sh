@@ -41,6 +41,7 @@ for packed in on off; do
 	[ "$(virtio wild-pages)" -eq 0 ] && [ "$(virtio needed-resets)" -eq 0 ] || fail "the driver broke rules"
 	execute x-samara-balloon '{"size":0}'
 	wait_virtio actual -eq 0
+	echo "samara's share of all this: $(virtio work-ns) ns"
 	[ "$(virtio deflated-pages)" -ge 32768 ] || fail "pages did not come back"
 	cat "$CASE/virtio"
 	expect_healthy

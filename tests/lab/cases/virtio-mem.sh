@@ -63,6 +63,7 @@ for packed in on off; do
 	wait_virtio plugged -eq 0
 	ctl regions
 	expect_no_line '0x10000000' "$CASE/ctl"
+	echo "samara's share: $(virtio work-ns) ns in $(virtio plugs) plugs and $(virtio unplugs) unplugs"
 	[ "$(virtio refused)" -eq 0 ] && [ "$(virtio needed-resets)" -eq 0 ] || fail "the driver broke rules"
 	expect_healthy
 	ctl quit
