@@ -1,63 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
-#include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
-#include "devices/virtio_device.h"
+#include "devices/virtio_device_internal.h"
 
-#define BIT(number)        (UINT64_C(1) << (number))
 #define STATUS_LIVE        (VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK)
 #define THREAD_NAME_LENGTH 15
-
-/* A queue as the driver describes it, and as the worker uses it. */
-struct queue {
-	struct virtqueue_config config;
-	bool ready;
-	struct virtqueue virtqueue;
-};
-
-/**
- * struct virtio_device - a device between transport and model
- *
- * Lock key: I immutable; a atomic; l under @lock; w under @lock, and read without it by the worker
- * while it is @working: then nobody changes it. A queue's virtqueue is the worker's alone while it
- * is @working, and is set up under @lock while it is not.
- *
- * @lock is never held while the model works or the bus is used. vCPUs hold it for register
- * accesses, and wait for @idle when they reset the device.
- */
-struct virtio_device {
-	struct virtio_device_config config; /* I */
-	const struct virtio_model *model;   /* I */
-	void *arg;                          /* I */
-	uint64_t offered;                   /* I: features */
-	int kick_fd;                        /* I: an eventfd */
-	pthread_t worker;                   /* I */
-	pthread_mutex_t lock;
-	pthread_cond_t idle;  /* @working has become false */
-	bool working;         /* l: the worker is in the model */
-	bool ending;          /* l: the worker shall end */
-	bool paused;          /* l */
-	atomic_uint stopping; /* a: how many wait for @idle; changed under @lock */
-	uint64_t accepted;    /* w: features */
-	uint8_t status;       /* l */
-	struct queue queues[VIRTIO_MAX_QUEUES];             /* w */
-	uint8_t space[VIRTIO_MAX_CONFIG_BYTES];             /* l: the configuration space */
-	uint32_t generation;                                /* l */
-	atomic_uint interrupts;                             /* a: VIRTIO_INTERRUPT_* */
-	struct descriptor_chain chain;                      /* the worker's, while it is @working */
-	atomic_uint_fast64_t work_ns, works, needed_resets; /* a */
-};
 
 /* ---- Telling ------------------------------------------------------------------------------------ */
 
@@ -84,11 +40,7 @@ void virtio_device_report(const struct virtio_device *device, const char *fmt, .
 	device->config.report(device->config.report_arg, line);
 }
 
-/*
- * The device can't go on with this driver (virtio 1.2, 2.1.2). Context: holds the lock, which is
- * let go for a moment.
- */
-static void need_reset(struct virtio_device *device, const struct samara_error *error)
+void virtio_device_need_reset(struct virtio_device *device, const struct samara_error *error)
 {
 	bool first = !atomic_fetch_add(&device->needed_resets, 1);
 
@@ -108,8 +60,7 @@ static void need_reset(struct virtio_device *device, const struct samara_error *
 
 /* ---- The worker --------------------------------------------------------------------------------- */
 
-/* Whether the model may work. Context: holds the lock. */
-static bool live(const struct virtio_device *device)
+bool virtio_device_live(const struct virtio_device *device)
 {
 	return (device->status & STATUS_LIVE) == STATUS_LIVE &&
 	       !(device->status & VIRTIO_CONFIG_S_NEEDS_RESET) && !device->paused &&
@@ -141,7 +92,7 @@ static void work(struct virtio_device *device)
 	device->working = false;
 	pthread_cond_broadcast(&device->idle);
 	if (ret)
-		need_reset(device, &error);
+		virtio_device_need_reset(device, &error);
 }
 
 static void wait_for_kick(struct virtio_device *device, bool ready)
@@ -163,29 +114,25 @@ static void *worker_main(void *arg)
 	while (!ending) {
 		wait_for_kick(device, ready);
 		pthread_mutex_lock(&device->lock);
-		if (live(device))
+		if (virtio_device_live(device))
 			work(device);
-		ready = live(device); /* whoever makes it so later kicks */
+		ready = virtio_device_live(device); /* whoever makes it so later kicks */
 		ending = device->ending;
 		pthread_mutex_unlock(&device->lock);
 	}
 	return NULL;
 }
 
-/*
- * Have the worker leave the model, and keep it out until let_work(). Context: holds the lock, which
- * is let go while waiting.
- */
-static void stop_work(struct virtio_device *device)
+void virtio_device_stop_work(struct virtio_device *device)
 {
 	atomic_fetch_add(&device->stopping, 1);
 	while (device->working)
 		pthread_cond_wait(&device->idle, &device->lock);
 }
 
-static void let_work(struct virtio_device *device)
+void virtio_device_let_work(struct virtio_device *device)
 {
-	if (atomic_fetch_sub(&device->stopping, 1) == 1 && live(device))
+	if (atomic_fetch_sub(&device->stopping, 1) == 1 && virtio_device_live(device))
 		virtio_device_kick(device);
 }
 
@@ -256,7 +203,7 @@ void virtio_device_destroy(struct virtio_device *device)
 		return;
 	pthread_mutex_lock(&device->lock);
 	device->ending = true;
-	stop_work(device);
+	virtio_device_stop_work(device);
 	pthread_mutex_unlock(&device->lock);
 	virtio_device_kick(device);
 	pthread_join(device->worker, NULL);
@@ -271,7 +218,7 @@ void virtio_device_reset(struct virtio_device *device)
 	const struct virtio_model *model = device->model;
 
 	pthread_mutex_lock(&device->lock);
-	stop_work(device);
+	virtio_device_stop_work(device);
 	device->status = 0;
 	device->accepted = 0;
 	memset(device->queues, 0, sizeof(device->queues));
@@ -283,7 +230,7 @@ void virtio_device_reset(struct virtio_device *device)
 	pthread_mutex_unlock(&device->lock);
 	model->reset(device->arg);
 	pthread_mutex_lock(&device->lock);
-	let_work(device);
+	virtio_device_let_work(device);
 	pthread_mutex_unlock(&device->lock);
 }
 
@@ -291,8 +238,8 @@ void virtio_device_pause(struct virtio_device *device)
 {
 	pthread_mutex_lock(&device->lock);
 	device->paused = true;
-	stop_work(device);
-	let_work(device);
+	virtio_device_stop_work(device);
+	virtio_device_let_work(device);
 	pthread_mutex_unlock(&device->lock);
 }
 
@@ -405,195 +352,4 @@ void virtio_device_get_config(struct virtio_device *device, size_t offset, void 
 	pthread_mutex_lock(&device->lock);
 	memcpy(bytes, device->space + offset, clip(device, offset, count));
 	pthread_mutex_unlock(&device->lock);
-}
-
-/* ---- For the transport -------------------------------------------------------------------------- */
-
-uint32_t virtio_device_id(const struct virtio_device *device)
-{
-	return device->model->id;
-}
-
-uint64_t virtio_device_features(const struct virtio_device *device)
-{
-	return device->offered;
-}
-
-void virtio_device_accept(struct virtio_device *device, unsigned int word, uint32_t features)
-{
-	if (word > 1)
-		return;
-	pthread_mutex_lock(&device->lock);
-	if (!(device->status & VIRTIO_CONFIG_S_FEATURES_OK)) {
-		device->accepted &= ~((uint64_t)UINT32_MAX << 32 * word);
-		device->accepted |= (uint64_t)features << 32 * word;
-	}
-	pthread_mutex_unlock(&device->lock);
-}
-
-uint8_t virtio_device_status(struct virtio_device *device)
-{
-	uint8_t status;
-
-	pthread_mutex_lock(&device->lock);
-	status = device->status;
-	pthread_mutex_unlock(&device->lock);
-	return status;
-}
-
-/* Context: holds the lock. */
-static bool features_are_good(const struct virtio_device *device)
-{
-	return !(device->accepted & ~device->offered) && device->accepted & BIT(VIRTIO_F_VERSION_1);
-}
-
-void virtio_device_set_status(struct virtio_device *device, uint8_t status)
-{
-	if (!status) {
-		virtio_device_reset(device);
-		return;
-	}
-	pthread_mutex_lock(&device->lock);
-	/* What is set stays until a reset (2.1.1). NEEDS_RESET is not the driver's to set. */
-	status &= ~VIRTIO_CONFIG_S_NEEDS_RESET;
-	status |= device->status;
-	if (status & VIRTIO_CONFIG_S_FEATURES_OK && !features_are_good(device))
-		status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
-	if (!(status & VIRTIO_CONFIG_S_FEATURES_OK))
-		status &= ~VIRTIO_CONFIG_S_DRIVER_OK;
-	device->status = status;
-	if (live(device))
-		virtio_device_kick(device);
-	pthread_mutex_unlock(&device->lock);
-}
-
-unsigned int virtio_queue_max_size(const struct virtio_device *device, unsigned int queue)
-{
-	return queue < device->model->queue_count ? VIRTQUEUE_MAX_SIZE : 0;
-}
-
-/* The queue, with the lock held, if its place may be set; else NULL, without the lock. */
-static struct queue *lock_to_configure(struct virtio_device *device, unsigned int index)
-{
-	if (index >= device->model->queue_count)
-		return NULL;
-	pthread_mutex_lock(&device->lock);
-	if (!device->queues[index].ready)
-		return &device->queues[index];
-	pthread_mutex_unlock(&device->lock);
-	return NULL;
-}
-
-void virtio_queue_set_size(struct virtio_device *device, unsigned int index, uint32_t size)
-{
-	struct queue *queue = lock_to_configure(device, index);
-
-	if (!queue)
-		return;
-	queue->config.size = size;
-	pthread_mutex_unlock(&device->lock);
-}
-
-void virtio_queue_set_area(struct virtio_device *device, unsigned int index,
-			   enum virtio_queue_area area, unsigned int word, uint32_t value)
-{
-	struct queue *queue = lock_to_configure(device, index);
-	gpa_t *gpa;
-
-	if (!queue)
-		return;
-	gpa = area == VIRTIO_QUEUE_DESCRIPTORS ? &queue->config.descriptors
-	      : area == VIRTIO_QUEUE_DRIVER    ? &queue->config.driver
-					       : &queue->config.device;
-	*gpa &= ~((gpa_t)UINT32_MAX << 32 * word);
-	*gpa |= (gpa_t)value << 32 * word;
-	pthread_mutex_unlock(&device->lock);
-}
-
-bool virtio_queue_ready(struct virtio_device *device, unsigned int index)
-{
-	bool ready;
-
-	if (index >= device->model->queue_count)
-		return false;
-	pthread_mutex_lock(&device->lock);
-	ready = device->queues[index].ready;
-	pthread_mutex_unlock(&device->lock);
-	return ready;
-}
-
-/* Context: holds the lock; the worker does not work, as there is no DRIVER_OK. */
-static void make_ready(struct virtio_device *device, struct queue *queue)
-{
-	struct samara_error error = {0};
-
-	queue->config.packed = device->accepted & BIT(VIRTIO_F_RING_PACKED);
-	queue->config.indirect = device->accepted & BIT(VIRTIO_RING_F_INDIRECT_DESC);
-	queue->config.event_index = device->accepted & BIT(VIRTIO_RING_F_EVENT_IDX);
-	if (virtqueue_check(&queue->config, &error)) {
-		need_reset(device, &error);
-		return;
-	}
-	virtqueue_init(&queue->virtqueue, device->config.mm, &queue->config);
-	queue->ready = true;
-}
-
-void virtio_queue_set_ready(struct virtio_device *device, unsigned int index, bool ready)
-{
-	struct queue *queue;
-
-	if (index >= device->model->queue_count)
-		return;
-	queue = &device->queues[index];
-	pthread_mutex_lock(&device->lock);
-	if (!ready) {
-		/* The driver takes the ring away: the worker must be out of it (4.2.2.2). */
-		stop_work(device);
-		queue->ready = false;
-		let_work(device);
-	} else if (!queue->ready && device->status & VIRTIO_CONFIG_S_FEATURES_OK &&
-		   !(device->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
-		/* Queues are set up between these two (3.1.1). */
-		make_ready(device, queue);
-	}
-	pthread_mutex_unlock(&device->lock);
-}
-
-uint32_t virtio_device_interrupts(const struct virtio_device *device)
-{
-	return atomic_load(&device->interrupts);
-}
-
-void virtio_device_acknowledge(struct virtio_device *device, uint32_t interrupts)
-{
-	atomic_fetch_and(&device->interrupts, ~interrupts);
-}
-
-uint32_t virtio_device_generation(struct virtio_device *device)
-{
-	uint32_t generation;
-
-	pthread_mutex_lock(&device->lock);
-	generation = device->generation;
-	pthread_mutex_unlock(&device->lock);
-	return generation;
-}
-
-void virtio_device_write_config(struct virtio_device *device, size_t offset, const void *bytes,
-				size_t count)
-{
-	const struct virtio_model *model = device->model;
-	const uint8_t *from = bytes;
-	bool written = false;
-
-	pthread_mutex_lock(&device->lock);
-	for (size_t i = 0; i < count; i++) {
-		if (offset + i >= model->config_bytes || !(model->writable >> (offset + i) & 1))
-			continue;
-		device->space[offset + i] = from[i];
-		written = true;
-	}
-	pthread_mutex_unlock(&device->lock);
-	if (written)
-		virtio_device_kick(device);
 }

@@ -26,6 +26,10 @@ while :; do
 			cmp -s /bin/busybox $copy || bad=$((bad + 1))
 		done
 		rm /tmp/copy.*
+		# A block that is not plugged, behind what the guest may use: it reads zeros, and forgets.
+		devmem 0x1f00000000 64 0x55
+		usleep 50000
+		echo "guest: unplugged memory reads $(devmem 0x1f00000000 64)"
 		echo "guest: up by $more kB, $bad bad"
 	elif [ $state = up ] && [ $more -lt 1000 ]; then
 		state=down
@@ -63,6 +67,9 @@ for packed in on off; do
 	wait_virtio plugged -eq 0
 	ctl regions
 	expect_no_line '0x10000000' "$CASE/ctl"
+	expect_line '^guest: unplugged memory reads 0x0*$'
+	ctl stats
+	expect_line '^last-nothing-gpa +0x1f00000000' "$CASE/ctl"
 	echo "samara's share: $(virtio work-ns) ns in $(virtio plugs) plugs and $(virtio unplugs) unplugs"
 	[ "$(virtio refused)" -eq 0 ] && [ "$(virtio needed-resets)" -eq 0 ] || fail "the driver broke rules"
 	expect_healthy
