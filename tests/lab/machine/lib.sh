@@ -155,10 +155,13 @@ virtio() {
 	sed -n "s/^ *\"$1\": \([0-9]*\).*/\1/p" "$CASE/virtio"
 }
 
-# wait_virtio NAME TEST NUMBER: until the number is so (test NUMBER TEST ...).
+# wait_virtio NAME TEST NUMBER: until the number is so (test NUMBER TEST ...), or a minute is over.
 wait_virtio() {
+	tries=0
 	until test "$(virtio "$1")" "$2" "$3"; do
 		kill -0 "$pid" 2>/dev/null || fail "samara ended before $1 $2 $3"
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || fail "$1 is not $2 $3: $(cat "$CASE/virtio")"
 		usleep 100000
 	done
 	echo "$1: $(virtio "$1")"
