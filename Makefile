@@ -11,11 +11,13 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-# build/LOCK for the default compiler, a folder below it for every other variant.
+# build/LOCK for the default compiler, a folder below it for every other variant. Only the lock
+# design itself differs between them: objects, and the libraries without it, are shared.
 VARIANT := $(filter-out gcc,$(CC)) $(SAN) $(if $(filter 0,$(LIBVIRT)),novirt)
 EMPTY   :=
-B := build/$(LOCK)$(if $(strip $(VARIANT)),/$(subst $(EMPTY) $(EMPTY),-,$(strip $(VARIANT))))
-O := $(B)/obj
+VARIANT := $(if $(strip $(VARIANT)),/$(subst $(EMPTY) $(EMPTY),-,$(strip $(VARIANT))))
+B := build/$(LOCK)$(VARIANT)
+O := build/common$(VARIANT)
 Q := $(if $(V),,@)
 
 .DEFAULT_GOAL := all
@@ -39,7 +41,7 @@ TEST_SRC := $(wildcard tests/unit/*.c tests/torture/*.c tests/kvm/*.c)
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
 TESTS    := $(TEST_SRC:%.c=$(B)/%)
 
-CPPFLAGS := -Iinclude -I. -I$(O) -D_GNU_SOURCE -DSAMARA_VERSION='"$(VERSION)"' -DSAMARA_LOCK='"$(LOCK)"'
+CPPFLAGS := -Iinclude -I. -I$(O) -D_GNU_SOURCE -DSAMARA_VERSION='"$(VERSION)"'
 CFLAGS   ?= -O2 -g
 WARN     := -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wvla
 C_ALL     = -std=gnu11 $(WARN) $(CFLAGS) -pthread -fPIC -fvisibility=default $(SAN:%=-fsanitize=%) \
@@ -55,12 +57,12 @@ TEST_LIBS  = $(shell pkg-config --libs cmocka) $(VMM_LIBS)
 all: $(B)/samara $(B)/libsamara-mm.so
 
 $(B)/libsamara-mm.a: $(MM_SRC:%.c=$(O)/%.o)
-$(B)/libdevices.a: $(DEV_SRC:%.c=$(O)/%.o)
-$(B)/libvmm.a: $(VMM_SRC:%.c=$(O)/%.o) $(O)/vmm/stress_image.o
-$(B)/libtest.a: $(TESTLIB_SRC:%.c=$(O)/%.o)
-$(B)/%.a:
+$(O)/libdevices.a: $(DEV_SRC:%.c=$(O)/%.o)
+$(O)/libvmm.a: $(VMM_SRC:%.c=$(O)/%.o) $(O)/vmm/stress_image.o
+$(O)/libtest.a: $(TESTLIB_SRC:%.c=$(O)/%.o)
+%.a:
 	@echo "  AR      $@"
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
 
 $(B)/libsamara-mm.so.0: $(MM_SRC:%.c=$(O)/%.o) mm/libsamara-mm.map
 	@echo "  LD      $@"
@@ -70,7 +72,7 @@ $(B)/libsamara-mm.so.0: $(MM_SRC:%.c=$(O)/%.o) mm/libsamara-mm.map
 $(B)/libsamara-mm.so: $(B)/libsamara-mm.so.0
 	$(Q)ln -sf $(<F) $@
 
-$(B)/samara: $(O)/vmm/main.o $(B)/libvmm.a $(B)/libdevices.a $(B)/libsamara-mm.a
+$(B)/samara: $(O)/vmm/main.o $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
 	$(Q)$(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(VMM_LIBS) -pthread
 
@@ -78,12 +80,19 @@ $(O)/%.o: %.c
 	@echo "  CC      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(if $(filter vmm/% tests/%,$<),$(VMM_CFLAGS)) $(C_ALL) -MMD -MP -c -o $@ $<
 
-# ---- Generated: the DSDT by iasl, the stress guest as an ELF image within samara -----------------
+# ---- Generated: ACPI tables by iasl, the stress guest as an ELF image within samara -----------------
 
-$(O)/vmm/acpi.o: $(O)/vmm/dsdt.hex
+$(O)/vmm/acpi.o: $(O)/vmm/dsdt.hex $(O)/vmm/memory_hotplug.hex
 $(O)/vmm/dsdt.hex: vmm/dsdt.asl vmm/virtio.asl vmm/virtio_slots.h devices/power_registers.h
 	@echo "  IASL    $@"
 	$(Q)mkdir -p $(@D) && iasl -tc -p $(O)/vmm/dsdt $< > $(O)/vmm/dsdt.log || { cat $(O)/vmm/dsdt.log; exit 1; }
+
+# Its macros take the C preprocessor.
+$(O)/vmm/memory_hotplug.hex: vmm/memory_hotplug.asl devices/memory_hotplug_registers.h
+	@echo "  IASL    $@"
+	$(Q)mkdir -p $(@D) && $(CC) -E -P -undef -x c $< -o $(O)/vmm/memory_hotplug.i && \
+		{ iasl -tc -p $(O)/vmm/memory_hotplug $(O)/vmm/memory_hotplug.i > $(O)/vmm/memory_hotplug.log || \
+		{ cat $(O)/vmm/memory_hotplug.log; exit 1; }; }
 
 GUEST_CFLAGS := -std=gnu11 $(WARN) -O2 -g0 -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=small \
                 -mgeneral-regs-only -mno-red-zone -fno-asynchronous-unwind-tables -fcf-protection=none
@@ -109,7 +118,7 @@ WRAPPED := malloc calloc realloc posix_memalign mmap madvise fallocate ioctl
 
 tests: all $(TESTS)
 
-$(B)/tests/%: $(O)/tests/%.o $(B)/libtest.a $(B)/libvmm.a $(B)/libdevices.a $(B)/libsamara-mm.a
+$(B)/tests/%: $(O)/tests/%.o $(O)/libtest.a $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ \
 		-Wl,--start-group $^ -Wl,--end-group $(TEST_LIBS) -pthread

@@ -26,9 +26,9 @@ static int resolve_protected(struct guest_mm *mm, struct mem_region *region, gpa
 	return ret && ret != -ENOENT ? ret : GUEST_MM_FAULT_DONE;
 }
 
-static int resolve_missing(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
+static int resolve_missing(struct guest_mm *mm, const struct region_guard *guard, gpa_t gpa)
 {
-	int ret = populate_around(mm, region, gpa);
+	int ret = populate_around(mm, mem_region_of(guard->region), gpa, guard->first, guard->last);
 
 	return ret ? ret : GUEST_MM_FAULT_DONE;
 }
@@ -47,18 +47,21 @@ static int answer_nothing(struct guest_mm *mm, gpa_t gpa)
 
 static int try_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
 {
+	gpa_t first = gpa & ~(mm->around_bytes - 1);
 	struct region_guard guard;
 	struct region *region;
 	bool busy;
 	int ret;
 
-	region = region_try_read_lock(mm->tree, gpa, &guard, &busy);
+	/* What a fault populates at most, and no more: the rest of the region is others' to change. */
+	region = region_try_fault_lock(mm->tree, gpa, first, first + (mm->around_bytes - 1), &guard,
+				       &busy);
 	if (!region)
 		return busy ? GUEST_MM_FAULT_BUSY : answer_nothing(mm, gpa);
 	if (flags & GUEST_MM_FAULT_PROTECT)
 		ret = resolve_protected(mm, mem_region_of(region), gpa);
 	else
-		ret = resolve_missing(mm, mem_region_of(region), gpa);
+		ret = resolve_missing(mm, &guard, gpa);
 	region_read_unlock(&guard);
 	return ret;
 }

@@ -157,17 +157,15 @@ int guest_mm_get_window(const struct guest_mm *mm, unsigned int index,
 /* Populate what [*@gpa, @last] has of one region. *@gpa moves behind it. */
 static int populate_next(struct guest_mm *mm, gpa_t *gpa, gpa_t last)
 {
+	/* Piece by piece: a writer that wants the range waits for one piece at most. */
+	gpa_t end = last - *gpa < mm->around_bytes ? last : *gpa + mm->around_bytes - 1;
 	struct region_guard guard;
-	struct region *region = region_read_lock(mm->tree, *gpa, &guard);
-	gpa_t end;
+	struct region *region = region_read_lock_range(mm->tree, *gpa, *gpa, end, &guard);
 	int ret;
 
 	if (!region)
 		return -ENOENT;
-	end = last < region->last ? last : region->last;
-	/* Piece by piece: a writer that wants the region waits for one piece at most. */
-	if (end - *gpa >= mm->around_bytes)
-		end = *gpa + mm->around_bytes - 1;
+	end = guard.last;
 	ret = populate_range(mm, mem_region_of(region), *gpa, end - *gpa + 1);
 	region_read_unlock(&guard);
 	*gpa = end + 1;
@@ -286,6 +284,7 @@ void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats)
 		.lock_abort = locks.abort,
 		.lock_retry = locks.retry,
 		.lock_miss = locks.miss,
+		.lock_wait_ns = locks.wait_ns,
 	};
 	for (unsigned int i = 0; i < mm_window_count(mm); i++)
 		stats->populated_bytes += counter(&mm->windows[i].present_pages)

@@ -1,221 +1,271 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * LOCK=region: a lock per region that readers take without writing anything that is shared.
+ * LOCK=region: a lock per region that readers take without writing anything that is shared, and
+ * that a writer has to itself only where it changes something.
  *
- * A reader publishes the region it wants in a slot of its own thread, and then looks whether a
- * writer has marked it. A writer marks the region, and then looks whether a slot names it. It is
- * Dekker's pattern: with sequentially consistent stores and loads on both sides at least one of
- * the two sees the other. The reader gives way; the writer waits.
+ * A reader publishes in a slot of its own thread which addresses it is going to use, and through
+ * which region, and then looks whether a writer has marked that region or put others in its place.
+ * A writer does that, and then looks whether a slot's addresses meet what it marked. It is Dekker's
+ * pattern: with sequentially consistent stores and loads on both sides at least one of the two sees
+ * the other. The reader gives way; the writer waits.
  *
  *   reader                                  writer (holds the tree lock)
- *   R1  slot = region       (seq_cst)       W1  region->lock_seq = tree->seq   (seq_cst)
- *   R2  region->lock_seq == tree->seq?      W2  any slot == region? wait       (seq_cst)
- *       yes: slot = NULL, fall back         W3  change; detached = 1 if it was taken out
- *   R3  region->detached?                   W4  tree->seq + 1   (release: unlocks all at once)
- *       yes: slot = NULL, fall back
+ *   R0  region = look-up                    W0  cut: A, B, C stored in place of OLD, B marked;
+ *   R1  slot: first, last, tree (release),      then OLD->detached = 1          (seq_cst)
+ *             then region  (seq_cst xchg)   W1  region->lock_seq = tree->seq    (seq_cst)
+ *   R2  region->lock_seq == tree->seq?      W2  any slot of this tree whose range meets a
+ *       yes: slot = NULL, fall back             marked region? wait             (seq_cst)
+ *   R3  region->detached?                   W3  change; detached = 1 if it was taken out
+ *       yes: slot = NULL, look up again     W4  tree->seq + 1   (release: unlocks all at once)
  *
- * The reader may compare an old lock_seq with a new seq and so pass R2 after W4: then R3, which is
- * read later, shows whether the region was taken out between. Sequence numbers have 64 bits and
- * are never used twice.
+ * The order of the stores and loads:
  *
- * R1 to R3 run in one RCU read-side section, so the region's memory is what it was looked up as.
- * On x86 R1 is one xchg on a line that no other reader touches; the loads are plain ones.
+ *   R1 before R2, R3; W0, W1 before W2: Dekker. Either R2 or R3 sees the writer or W2 sees the slot.
+ *   R1, first to region: a writer that sees the region sees the range that goes with it. A hold
+ *     that was there when W2 began is read whole, because its owner does not touch it. If its owner
+ *     lets it go and publishes another while W2 reads, W2 may see parts of both; the old hold is
+ *     over then, and the new one began after the marks, so that its R2 or R3 turns it away if it
+ *     meets one of them: whatever W2 makes of the mixture is right. Each field is stored with
+ *     release and read with acquire, so seeing any part of the new one orders the end of the old
+ *     one before what the writer does.
+ *   R3 after R2: the reader may compare an old lock_seq with a new seq, and so pass R2 after W4.
+ *     Then R3 shows whether the region was taken out or replaced between. Sequence numbers have 64
+ *     bits and are never used twice.
+ *   W0, stores before detached: who finds a region detached and looks up again finds the new ones.
  *
- * A thread whose slots are all in use (THREAD_SLOTS) holds further regions by a counted pin in the
- * region itself, with the same checks.
+ * A cut waits for nobody. Who came through OLD goes on, in its own range; it uses OLD's memory, but
+ * finds nothing in it that is not true of its range. A later writer sees it all the same, because
+ * slots are compared by range, whatever region they name. So regions can be split and merged under
+ * their readers.
  *
- * Progress: a reader never loops; a writer waits for the readers that were in when it marked, and
- * for at most one glimpse of each later one. A futex wake-up by readers would have to be ordered
- * after their plain store, and cost them a fence: the writer sleeps for a while and looks again.
+ * Memory. R0 to R3 run in one RCU read-side section. A region that is over is freed when a grace
+ * period is over and no slot names it: after that nobody can look it up any more, and who had looked
+ * it up before has published it, or never will. What is named still is looked at again whenever the
+ * tree is unlocked; there is at most one such region for each slot in use.
+ *
+ * Slots. Six in a thread's own lines, then more in blocks that are added and stay (a writer may be
+ * looking at them). A thread without memory for those claims one that all such threads share, by
+ * compare-and-swap; when these are all in use, it is told that the region is busy, and waits or lets
+ * go. A hold belongs to the thread that took it. It may sleep with it as long as it likes: whoever
+ * wants those addresses waits.
+ *
+ * Progress: a reader looks up at most LOOKUPS times; a writer waits for the readers that were in its
+ * range when it marked, and for at most one glimpse of each later one. A futex wake-up by readers
+ * would have to be ordered after their plain store, and cost them a fence: the writer sleeps for a
+ * while and looks again.
+ *
+ * Publishing. On x86 R1's xchg is one locked instruction on a line that no other reader touches; the
+ * loads are plain ones. LOCK=region-membarrier stores plainly, and has the writer interrupt every
+ * CPU instead (membarrier(2), PRIVATE_EXPEDITED): between W1 and W2 each reader then passes a full
+ * fence, before its R1 or after it.
  *
  * Source: Linux, include/linux/mmap_lock.h and mm/mmap_lock.c for the sequence numbers and the bulk
- * unlock; hazard pointers (M. Michael, IEEE TPDS 15(6), 2004) for the published slot.
+ * unlock; hazard pointers (M. Michael, IEEE TPDS 15(6), 2004) for the published slot and the way
+ * memory is freed. Model: tests/model/region.pml.
  */
-#include <time.h>
-
-#include "mm/cpu_relax.h"
 #include "mm/debug.h"
-#include "mm/lock.h"
-#include "mm/region.h"
+#include "mm/tree_lock.h"
+#include "mm/wait.h"
+
+#ifdef REGION_MEMBARRIER
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+/* How often a reader looks up that finds its region replaced before it could get in. */
+#define LOOKUPS 4
+
+#ifdef REGION_MEMBARRIER
+
+const char lock_design[] = "region-membarrier";
+
+static int announce(void)
+{
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) ? -errno
+											: 0;
+}
+
+static void order_marks(void)
+{
+	/* It can fail only where announce() did. */
+	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
+static inline void publish_region(struct region_slot *slot, struct region *region)
+{
+	__atomic_store_n(&slot->region, region, __ATOMIC_RELEASE);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+#else
 
 const char lock_design[] = "region";
 
-static struct region **free_slot(struct thread_state *self)
+static int announce(void)
 {
-	for (unsigned int i = 0; i < THREAD_SLOTS; i++)
-		if (!__atomic_load_n(&self->slots[i], __ATOMIC_RELAXED))
-			return &self->slots[i];
-	return NULL;
+	return 0;
 }
 
-static void let_go(struct region *region, struct region **slot)
+/* The marks were stored, and the slots are loaded, in an order that all agree on. */
+static void order_marks(void)
 {
-	if (slot)
-		__atomic_store_n(slot, NULL, __ATOMIC_RELEASE);
-	else
-		__atomic_fetch_sub(&region->pins, 1, __ATOMIC_RELEASE);
 }
 
-struct region *region_try_read_lock(struct region_tree *tree, uint64_t address,
-				    struct region_guard *guard, bool *busy)
+static inline void publish_region(struct region_slot *slot, struct region *region)
+{
+	(void)__atomic_exchange_n(&slot->region, region, __ATOMIC_SEQ_CST);
+}
+
+#endif
+
+int lock_init_tree(struct region_tree *tree)
+{
+	(void)tree;
+	return announce();
+}
+
+void lock_destroy_tree(struct region_tree *tree)
+{
+	(void)tree;
+}
+
+static inline void publish(struct region_slot *slot, struct region_tree *tree, uint64_t first,
+			   uint64_t last, struct region *region)
+{
+	__atomic_store_n(&slot->first, first < region->first ? region->first : first,
+			 __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->last, last > region->last ? region->last : last, __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->tree, tree, __ATOMIC_RELEASE);
+	publish_region(slot, region);
+}
+
+struct region *region_try_read_lock_range(struct region_tree *tree, uint64_t address,
+					  uint64_t first, uint64_t last, struct region_guard *guard,
+					  bool *busy)
 {
 	struct thread_state *self = thread_state_get();
-	struct region **slot = self ? free_slot(self) : NULL;
+	struct region_slot *slot;
 	struct region *region;
 
 	*busy = false;
-	samara_rcu_read_lock();
-	region = region_find(tree, address);
-	if (!region) {
-		samara_rcu_read_unlock();
-		if (self)
-			thread_count(&self->counters[tree->id].miss);
-		return NULL;
-	}
-	if (slot)
-		(void)__atomic_exchange_n(slot, region, __ATOMIC_SEQ_CST);
+	if (__builtin_expect(
+		    self && !__atomic_load_n(&self->slots.slot[0].region, __ATOMIC_RELAXED), 1))
+		slot = &self->slots.slot[0];
 	else
-		__atomic_fetch_add(&region->pins, 1, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&region->lock_seq, __ATOMIC_SEQ_CST) ==
-		    __atomic_load_n(&tree->seq, __ATOMIC_SEQ_CST) ||
-	    __atomic_load_n(&region->detached, __ATOMIC_SEQ_CST)) {
-		let_go(region, slot);
-		samara_rcu_read_unlock();
-		if (self)
-			thread_count(&self->counters[tree->id].abort);
-		*busy = true;
-		return NULL;
+		slot = thread_slot_find(self);
+	if (!slot)
+		return try_aborted(tree, self, busy);
+	samara_rcu_read_lock();
+	for (unsigned int lookups = 1;; lookups++) {
+		region = region_find(tree, address);
+		if (!region) {
+			thread_slot_drop(slot);
+			samara_rcu_read_unlock();
+			return try_missed(tree, self);
+		}
+		publish(slot, tree, first, last, region);
+		if (__builtin_expect(is_marked(tree, region), 0))
+			break;
+		if (__builtin_expect(!is_detached(region), 1)) {
+			samara_rcu_read_unlock();
+			return try_succeeded(tree, self, region, slot, first, last, guard);
+		}
+		if (lookups == LOOKUPS)
+			break;
 	}
+	thread_slot_drop(slot);
 	samara_rcu_read_unlock();
-	if (self)
-		thread_count(&self->counters[tree->id].success);
-	thread_holds.count++;
-	guard->tree = tree;
-	guard->region = region;
-	guard->slot = slot;
-	return region;
+	return try_aborted(tree, self, busy);
 }
+
+struct region *region_try_fault_lock(struct region_tree *tree, uint64_t address, uint64_t first,
+				     uint64_t last, struct region_guard *guard, bool *busy)
+	__attribute__((alias("region_try_read_lock_range")));
 
 void region_read_unlock(struct region_guard *guard)
 {
-	let_go(guard->region, guard->slot);
+	SAMARA_ASSERT(thread_slot_is_own(guard->slot));
+	thread_slot_drop(guard->slot);
 	thread_holds.count--;
-}
-
-void lock_tree_read(struct region_tree *tree)
-{
-	SAMARA_ASSERT(lock_thread_holds() == 0);
-	phase_read_lock(&tree->lock);
-}
-
-void unlock_tree_read(struct region_tree *tree)
-{
-	phase_read_unlock(&tree->lock);
-}
-
-void lock_tree_write(struct region_tree *tree)
-{
-	SAMARA_ASSERT(lock_thread_holds() == 0);
-	phase_write_lock(&tree->lock);
-	SAMARA_ASSERT(!tree->marked);
-}
-
-void unlock_tree_write(struct region_tree *tree)
-{
-	tree->marked = NULL;
-	region_free_retired(tree);
-	__atomic_store_n(&tree->seq, tree->seq + 1, __ATOMIC_SEQ_CST);
-	phase_write_unlock(&tree->lock);
 }
 
 void region_start_write(struct region *region)
 {
-	struct region_tree *tree = region->tree;
-
-	if (region->lock_seq == tree->seq)
-		return;
-	__atomic_store_n(&region->lock_seq, tree->seq, __ATOMIC_SEQ_CST);
-	region->next_marked = tree->marked;
-	tree->marked = region;
+	mark(region);
 }
 
-void region_start_marked(struct region *region)
+void region_start_cut(struct region *region)
 {
-	__atomic_store_n(&region->lock_seq, region->tree->seq, __ATOMIC_SEQ_CST);
+	(void)region;
 }
 
-/* Whether a slot's content is among the marked ones. It is compared, never looked into: a reader
- * that gave way may have been the last to know a region that is freed by now. */
-static bool is_marked(const struct region_tree *tree, const struct region *named)
+bool region_try_start_cut(struct region *region)
 {
-	for (struct region *region = tree->marked; region; region = region->next_marked)
-		if (region == named)
+	(void)region;
+	return true;
+}
+
+/* What is marked, and the addresses from the first to the last of it. */
+struct marks {
+	struct region_tree *tree;
+	uint64_t first, last;
+};
+
+/* Whether a hold that a slot shows is in a writer's way. */
+static bool is_in_the_way(const struct marks *marks, const struct region_slot *slot)
+{
+	uint64_t first, last;
+
+	if (!__atomic_load_n(&slot->region, __ATOMIC_SEQ_CST) ||
+	    __atomic_load_n(&slot->tree, __ATOMIC_ACQUIRE) != marks->tree)
+		return false;
+	first = __atomic_load_n(&slot->first, __ATOMIC_ACQUIRE);
+	last = __atomic_load_n(&slot->last, __ATOMIC_ACQUIRE);
+	if (last < marks->first || first > marks->last)
+		return false;
+	for (struct region *region = marks->tree->marked; region; region = region->next_marked)
+		if (first <= region->last && region->first <= last)
 			return true;
 	return false;
 }
 
-static void wait_a_little(unsigned int round)
-{
-	struct timespec pause = {.tv_nsec = round < 160 ? 20000 : 500000};
-
-	if (round < 128)
-		cpu_relax();
-	else
-		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-}
-
 void region_drain(struct region_tree *tree)
 {
-	struct thread_state *state;
-	struct region *region;
+	struct marks marks = {.tree = tree, .first = UINT64_MAX};
 
-	for (state = thread_state_first(); state; state = state->next) {
-		for (unsigned int i = 0; i < THREAD_SLOTS; i++) {
-			struct region **slot = &state->slots[i];
-
-			region = __atomic_load_n(slot, __ATOMIC_SEQ_CST);
-			if (!region || !is_marked(tree, region))
-				continue;
-			for (unsigned int round = 0;
-			     __atomic_load_n(slot, __ATOMIC_ACQUIRE) == region; round++)
-				wait_a_little(round);
-		}
+	if (!tree->marked)
+		return;
+	for (struct region *region = tree->marked; region; region = region->next_marked) {
+		if (region->first < marks.first)
+			marks.first = region->first;
+		if (region->last > marks.last)
+			marks.last = region->last;
 	}
-	for (region = tree->marked; region; region = region->next_marked)
-		for (unsigned int round = 0; __atomic_load_n(&region->pins, __ATOMIC_SEQ_CST);
-		     round++)
-			wait_a_little(round);
+	order_marks();
+	for (struct thread_state *state = thread_state_first(); state; state = state->next)
+		for (struct slot_block *block = &state->slots; block;
+		     block = __atomic_load_n(&block->next, __ATOMIC_SEQ_CST))
+			for (unsigned int i = 0; i < THREAD_SLOTS; i++)
+				for (unsigned int round = 0; is_in_the_way(&marks, &block->slot[i]);
+				     round++)
+					wait_a_little(round);
 }
 
-static bool has_readers(const struct region *region)
+void lock_end_write(struct region_tree *tree)
 {
-	struct thread_state *state;
-
-	for (state = thread_state_first(); state; state = state->next)
-		for (unsigned int i = 0; i < THREAD_SLOTS; i++)
-			if (__atomic_load_n(&state->slots[i], __ATOMIC_SEQ_CST) == region)
-				return true;
-	return __atomic_load_n(&region->pins, __ATOMIC_SEQ_CST) != 0;
+	(void)tree;
 }
 
-bool region_try_start_write(struct region *region)
+bool lock_is_held(const struct region *region)
 {
-	struct region_tree *tree = region->tree;
-
-	if (region->lock_seq == tree->seq)
-		return true;
-	__atomic_store_n(&region->lock_seq, tree->seq, __ATOMIC_SEQ_CST);
-	if (has_readers(region)) {
-		/* Unmark: readers that gave way meanwhile wait for the tree lock, as they may. */
-		__atomic_store_n(&region->lock_seq, 0, __ATOMIC_SEQ_CST);
-		return false;
-	}
-	region->next_marked = tree->marked;
-	tree->marked = region;
-	return true;
-}
-
-unsigned int lock_thread_holds(void)
-{
-	return thread_holds.count;
+	for (struct thread_state *state = thread_state_first(); state; state = state->next)
+		for (struct slot_block *block = &state->slots; block;
+		     block = __atomic_load_n(&block->next, __ATOMIC_SEQ_CST))
+			for (unsigned int i = 0; i < THREAD_SLOTS; i++)
+				if (__atomic_load_n(&block->slot[i].region, __ATOMIC_SEQ_CST) ==
+				    region)
+					return true;
+	return false;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
+#include "mm/debug.h"
 #include "mm/maple_internal.h"
 
 /**
@@ -118,6 +119,17 @@ const char *maple_check(struct maple_tree *mt)
 		return "the number of nodes is not what was counted";
 	return NULL;
 }
+
+#ifdef SAMARA_DEBUG
+void maple_check_write(struct maple_tree *mt)
+{
+	struct maple_stats stats;
+
+	mt_stats(mt, &stats);
+	if (mt->ma_slab && maple_slab_writes(mt) % (stats.nodes / 64 + 1) == 0)
+		SAMARA_ASSERT(!maple_check(mt));
+}
+#endif
 
 int mt_validate(struct maple_tree *mt)
 {

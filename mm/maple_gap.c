@@ -24,11 +24,9 @@ struct search {
 	unsigned long last;
 };
 
-/* Whether a subtree, or a gap, is too small. Without gap tracking a subtree might hold anything. */
+/* Whether the gaps below a slot of an inner node are all too small; without tracking, who knows. */
 static bool too_small(uintptr_t encoded, unsigned int slot, const struct search *s)
 {
-	if (mt_is_leaf(encoded))
-		return mt_node(encoded)->slot[slot] != NULL;
 	return mt_is_arange(encoded) && mt_node(encoded)->arange.gap[slot] < s->size;
 }
 
@@ -40,77 +38,134 @@ static bool fits(struct search *s, unsigned long first, unsigned long last)
 	return s->first <= s->last && s->last - s->first >= s->size - 1;
 }
 
+/* A child that is looked at next, and at most of its lines. */
+static uintptr_t child_of(uintptr_t encoded, unsigned int slot)
+{
+	uintptr_t child = mt_child(encoded, slot);
+
+	for (unsigned int i = 64; i < MAPLE_NODE_BYTES; i += 64)
+		__builtin_prefetch((const char *)mt_node(child) + i);
+	return child;
+}
+
+static unsigned long slot_min(uintptr_t encoded, unsigned int slot, unsigned long min)
+{
+	return slot > 0 ? mt_pivot(encoded, slot - 1) + 1 : min;
+}
+
+static unsigned long slot_max(uintptr_t encoded, unsigned int slot, unsigned long max)
+{
+	return slot < mt_last_slot(encoded) ? mt_pivot(encoded, slot) : max;
+}
+
+/* Every other slot of a leaf may be a gap, so going along is quicker than looking at all. */
+static bool leaf_up(uintptr_t leaf, unsigned long min, unsigned long max, struct search *s)
+{
+	unsigned int end = mt_last_slot(leaf), slot = 0;
+
+	if (s->min > min)
+		slot = mt_pivots_below(mt_node(leaf), s->min, MAPLE_RANGE64_SLOTS - 1);
+	for (; slot <= end; slot++) {
+		if (mt_node(leaf)->slot[slot])
+			continue;
+		if (slot_min(leaf, slot, min) > s->max)
+			return false;
+		if (fits(s, slot_min(leaf, slot, min), slot_max(leaf, slot, max)))
+			return true;
+	}
+	return false;
+}
+
+static bool leaf_down(uintptr_t leaf, unsigned long min, unsigned long max, struct search *s)
+{
+	unsigned int slot = mt_last_slot(leaf) + 1;
+
+	if (s->max < max)
+		slot = mt_pivots_below(mt_node(leaf), s->max, MAPLE_RANGE64_SLOTS - 1) + 1;
+	while (slot-- > 0) {
+		if (mt_node(leaf)->slot[slot])
+			continue;
+		if (slot_max(leaf, slot, max) < s->min)
+			return false;
+		if (fits(s, slot_min(leaf, slot, min), slot_max(leaf, slot, max)))
+			return true;
+	}
+	return false;
+}
+
 static bool search_up(uintptr_t encoded, unsigned long min, unsigned long max, struct search *s)
 {
-	unsigned int end = mt_last_slot(encoded);
-	unsigned int slot = s->min > min ? maple_walker->slot(encoded, s->min) : 0;
-	unsigned long first = slot > 0 ? mt_pivot(encoded, slot - 1) + 1 : min;
+	unsigned int slot;
 
-	for (; slot <= end; slot++) {
-		unsigned long last = slot < end ? mt_pivot(encoded, slot) : max;
+	if (mt_is_leaf(encoded))
+		return leaf_up(encoded, min, max, s);
+	slot = s->min > min ? mt_inner_slot(encoded, s->min) : 0;
+	for (; slot <= mt_last_slot(encoded); slot++) {
+		unsigned long first = slot_min(encoded, slot, min);
 
-		if (!too_small(encoded, slot, s) &&
-		    (mt_is_leaf(encoded) ? fits(s, first, last)
-					 : search_up(mt_child(encoded, slot), first, last, s)))
-			return true;
-		if (last >= s->max)
+		if (too_small(encoded, slot, s))
+			continue;
+		if (first > s->max)
 			return false;
-		first = last + 1;
+		if (search_up(child_of(encoded, slot), first, slot_max(encoded, slot, max), s))
+			return true;
 	}
 	return false;
 }
 
 static bool search_down(uintptr_t encoded, unsigned long min, unsigned long max, struct search *s)
 {
-	unsigned int end = mt_last_slot(encoded);
-	unsigned int slot = s->max < max ? maple_walker->slot(encoded, s->max) : end;
-	unsigned long last = slot < end ? mt_pivot(encoded, slot) : max;
+	unsigned int slot;
 
-	for (;; slot--) {
-		unsigned long first = slot > 0 ? mt_pivot(encoded, slot - 1) + 1 : min;
+	if (mt_is_leaf(encoded))
+		return leaf_down(encoded, min, max, s);
+	slot = 1 + (s->max < max ? mt_inner_slot(encoded, s->max) : mt_last_slot(encoded));
+	while (slot-- > 0) {
+		unsigned long last = slot_max(encoded, slot, max);
 
-		if (!too_small(encoded, slot, s) &&
-		    (mt_is_leaf(encoded) ? fits(s, first, last)
-					 : search_down(mt_child(encoded, slot), first, last, s)))
-			return true;
-		if (slot == 0 || first <= s->min)
+		if (too_small(encoded, slot, s))
+			continue;
+		if (last < s->min)
 			return false;
-		last = first - 1;
+		if (search_down(child_of(encoded, slot), slot_min(encoded, slot, min), last, s))
+			return true;
 	}
+	return false;
 }
 
-static int empty_area(struct ma_state *mas, struct search *s,
-		      bool (*search)(uintptr_t, unsigned long, unsigned long, struct search *))
+/* Whether the question makes sense. Return: 0, -EINVAL. */
+static int check(const struct search *s)
 {
-	uintptr_t root = (uintptr_t)samara_rcu_dereference(mas->tree->ma_root);
-
-	if (s->min > s->max || s->size == 0 || s->max - s->min < s->size - 1)
-		return -EINVAL;
-	mas_reset(mas);
-	if (!root)
-		fits(s, 0, ULONG_MAX);
-	else if (!search(root, 0, ULONG_MAX, s))
-		return -EBUSY;
-	return 0;
+	return s->min > s->max || s->size == 0 || s->max - s->min < s->size - 1 ? -EINVAL : 0;
 }
 
 int mas_empty_area(struct ma_state *mas, unsigned long min, unsigned long max, unsigned long size)
 {
+	uintptr_t root = (uintptr_t)samara_rcu_dereference(mas->tree->ma_root);
 	struct search s = {.min = min, .max = max, .size = size};
-	int ret = empty_area(mas, &s, search_up);
 
-	if (!ret)
-		mas_set_range(mas, s.first, s.first + size - 1);
-	return ret;
+	if (check(&s))
+		return -EINVAL;
+	mas_reset(mas);
+	if (!(root ? search_up(root, 0, ULONG_MAX, &s) : fits(&s, 0, ULONG_MAX)))
+		return -EBUSY;
+	mas->index = s.first;
+	mas->last = s.first + size - 1;
+	return 0;
 }
 
 int mas_empty_area_rev(struct ma_state *mas, unsigned long min, unsigned long max,
 		       unsigned long size)
 {
+	uintptr_t root = (uintptr_t)samara_rcu_dereference(mas->tree->ma_root);
 	struct search s = {.min = min, .max = max, .size = size};
-	int ret = empty_area(mas, &s, search_down);
 
-	if (!ret)
-		mas_set_range(mas, s.last - size + 1, s.last);
-	return ret;
+	if (check(&s))
+		return -EINVAL;
+	mas_reset(mas);
+	if (!(root ? search_down(root, 0, ULONG_MAX, &s) : fits(&s, 0, ULONG_MAX)))
+		return -EBUSY;
+	mas->index = s.last - size + 1;
+	mas->last = s.last;
+	return 0;
 }

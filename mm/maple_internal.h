@@ -109,6 +109,30 @@ static inline uintptr_t mt_child(uintptr_t encoded, unsigned int slot)
 	return (uintptr_t)mt_slot(encoded, slot);
 }
 
+/*
+ * How many of the first @count pivots are below an index. Unused pivots never are, so all of them
+ * can be compared, without a branch that would depend on the data.
+ */
+static inline unsigned int mt_pivots_below(const struct maple_node *node, unsigned long index,
+					   unsigned int count)
+{
+	unsigned int slot = 0;
+
+#pragma GCC unroll 15
+	for (unsigned int i = 0; i < count; i++)
+		slot += node->pivot[i] < index;
+	return slot;
+}
+
+/* The slot of an inner node that covers an index. */
+static inline unsigned int mt_inner_slot(uintptr_t encoded, unsigned long index)
+{
+	const struct maple_node *node = mt_node(encoded);
+
+	return mt_is_arange(encoded) ? mt_pivots_below(node, index, MAPLE_ARANGE64_SLOTS - 1)
+				     : mt_pivots_below(node, index, MAPLE_RANGE64_SLOTS - 1);
+}
+
 /* How many slots a node can have, and must have unless it is the root. */
 static inline unsigned int maple_slots_max(unsigned int kind)
 {
@@ -137,14 +161,12 @@ unsigned long maple_node_gap(uintptr_t encoded, unsigned long min, unsigned long
  * @usable: whether this CPU can
  * @load: the entry at @index below @root
  * @walk: from @root to the slot that covers @index
- * @slot: the slot of a node that covers @index
  */
 struct maple_walker {
 	const char *name;
 	bool (*usable)(void);
 	void *(*load)(uintptr_t root, unsigned long index);
 	void (*walk)(struct maple_path *path, uintptr_t root, unsigned long index);
-	unsigned int (*slot)(uintptr_t encoded, unsigned long index);
 };
 
 /* The one in use: set before main(), by what the CPU can; immutable afterwards, but for tests. */
@@ -207,13 +229,18 @@ int maple_reserve(struct maple_tree *mt, const struct maple_pool *pool, unsigned
 struct maple_node *maple_node_take(struct maple_tree *mt, struct maple_pool *pool);
 /* A node that was published is part of the tree no longer. */
 void maple_node_retire(struct maple_tree *mt, struct maple_node *node);
-/* A write is over: have what was retired freed after a grace period. */
-void maple_slab_commit(struct maple_tree *mt);
+/*
+ * A write is over: have what was retired freed after a grace period. Without readers it is free at
+ * once, and goes back to a pool that is to be kept.
+ */
+void maple_slab_commit(struct maple_tree *mt, struct maple_pool *pool);
 /* Fill a pool up to @count nodes; on an error it is as before. */
 int maple_pool_fill(struct maple_tree *mt, struct maple_pool *pool, unsigned long count, gfp_t gfp);
 /* Give back what is left in a pool. */
 void maple_pool_drain(struct maple_tree *mt, struct maple_pool *pool);
-/* Nobody reads or writes any more: wait for pending frees, give everything back. */
+/* For debug builds: how many writes there were, this one included. */
+unsigned long maple_slab_writes(struct maple_tree *mt);
+/* The tree is empty: give everything back, once its last readers are through. */
 void maple_slab_destroy(struct maple_tree *mt);
 
 /* ---- Writing (mm/maple_write.c, mm/maple_rebuild.c) ------------------------------------------- */
@@ -274,6 +301,19 @@ static inline void maple_delay(void)
 
 /* Which rule is broken, or NULL. */
 const char *maple_check(struct maple_tree *mt);
+
+/*
+ * After a write, in debug builds: stop the process where a rule is broken. A tree is looked at once
+ * for each 64 nodes it has, so that large ones cost no more than small ones.
+ */
+#ifdef SAMARA_DEBUG
+void maple_check_write(struct maple_tree *mt);
+#else
+static inline void maple_check_write(struct maple_tree *mt)
+{
+	(void)mt;
+}
+#endif
 
 static inline bool mt_is_reserved(const void *entry)
 {

@@ -213,20 +213,16 @@ static bool fill_row(struct maple_write *w, struct row *row, unsigned int depth)
 	return leftmost && rightmost;
 }
 
-/*
- * A row for two nodes may share with a neighbour of the same parent, if two are still enough and
- * some slots stay free, lest the next store shares again.
- */
+/* A row for two nodes may share with a neighbour of the same parent, if two are still enough. */
 static void share_row(struct maple_write *w, struct row *row, unsigned int depth)
 {
 	unsigned int max = maple_slots_max(row->kind);
-	unsigned int most = 2 * max - max / 4;
-	unsigned int room, left = max, right = max;
+	unsigned int room, left = max + 1, right = max + 1;
 	const struct maple_path *path;
 
-	if (depth == 0 || row->count <= max || row->count >= most)
+	if (depth == 0 || row->count <= max || row->count >= 2 * max)
 		return;
-	room = most - row->count;
+	room = 2 * max - row->count;
 	path = &w->left;
 	if (path->slot[depth - 1] > 0)
 		left = mt_last_slot(mt_child(path->node[depth - 1], path->slot[depth - 1] - 1)) + 1;

@@ -41,6 +41,14 @@
 #define ASAN_UNPOISON_MEMORY_REGION(addr, size) ((void)(addr), (void)(size))
 #endif
 
+/* Of the nodes in "waiting". */
+enum grace_period {
+	GP_NONE,    /* none is running */
+	GP_RUNNING, /* the callback will come */
+	GP_OVER,    /* it has come, and touches the slab no more */
+	GP_LAST,    /* the tree was destroyed: the callback frees the slab after one more */
+};
+
 /* The first node's worth of each chunk. */
 struct chunk {
 	struct chunk *next;
@@ -54,12 +62,13 @@ struct chunk {
  * @free: nodes to be used again
  * @waiting: retired nodes whose grace period is running
  * @retired: retired nodes that wait for the next one
- * @callback_pending: @rcu is liburcu's
- * @grace_period_over: atomic; set by the callback, which touches nothing afterwards
+ * @grace_period: atomic; enum grace_period. @rcu is liburcu's while it is GP_RUNNING
  * @reachable: nodes in the tree
  * @held: nodes neither free nor fresh
+ * @chunk_bytes: size of all chunks
+ * @writes: counted by debug builds
  *
- * Lock: the writers' lock, but for @grace_period_over.
+ * Lock: the writers' lock, but for @grace_period.
  */
 struct maple_slab {
 	struct chunk *chunks;
@@ -68,12 +77,12 @@ struct maple_slab {
 	struct maple_chain free;
 	struct maple_chain waiting;
 	struct maple_chain retired;
-	bool callback_pending;
-	bool grace_period_over;
+	int grace_period;
 	struct samara_rcu_head rcu;
 	unsigned long reachable;
 	unsigned long held;
 	unsigned long chunk_bytes;
+	unsigned long writes;
 };
 
 bool (*maple_alloc_hook)(void);
@@ -151,7 +160,8 @@ static int make_slab(struct maple_tree *mt)
 	if (!slab)
 		return -ENOMEM;
 	memset(slab, 0, sizeof(*slab));
-	samara_rcu_start();
+	if (mt_in_rcu(mt))
+		samara_rcu_start();
 	mt->ma_slab = slab;
 	return 0;
 }
@@ -165,9 +175,9 @@ static bool at_hand(struct maple_slab *slab, unsigned long count)
 static void reclaim(struct maple_slab *slab)
 {
 	/* Acquire: pairs with the callback; readers that were in the nodes are through. */
-	if (!slab->callback_pending || !__atomic_load_n(&slab->grace_period_over, __ATOMIC_ACQUIRE))
+	if (__atomic_load_n(&slab->grace_period, __ATOMIC_ACQUIRE) != GP_OVER)
 		return;
-	slab->callback_pending = false;
+	__atomic_store_n(&slab->grace_period, GP_NONE, __ATOMIC_RELAXED);
 	put_chain(slab, &slab->waiting);
 }
 
@@ -237,31 +247,63 @@ void maple_node_retire(struct maple_tree *mt, struct maple_node *node)
 	slab->reachable--;
 }
 
-static void grace_period_over(struct samara_rcu_head *rcu)
+unsigned long maple_slab_writes(struct maple_tree *mt)
 {
-	struct maple_slab *slab =
-		(struct maple_slab *)((char *)rcu - offsetof(struct maple_slab, rcu));
-
-	__atomic_store_n(&slab->grace_period_over, true, __ATOMIC_RELEASE);
+	return ++mt->ma_slab->writes;
 }
 
-void maple_slab_commit(struct maple_tree *mt)
+static struct maple_slab *slab_of(struct samara_rcu_head *rcu)
+{
+	return (struct maple_slab *)((char *)rcu - offsetof(struct maple_slab, rcu));
+}
+
+static void free_slab(struct samara_rcu_head *rcu)
+{
+	struct maple_slab *slab = slab_of(rcu);
+	struct chunk *chunk, *next;
+
+	for (chunk = slab->chunks; chunk; chunk = next) {
+		next = chunk->next;
+		ASAN_UNPOISON_MEMORY_REGION(chunk, MAPLE_NODE_BYTES);
+		free(chunk);
+	}
+	free(slab);
+}
+
+/* Acquire and release: pairs with reclaim() one way and maple_slab_destroy() the other. */
+static void grace_period_over(struct samara_rcu_head *rcu)
+{
+	if (__atomic_exchange_n(&slab_of(rcu)->grace_period, GP_OVER, __ATOMIC_ACQ_REL) == GP_LAST)
+		samara_call_rcu(rcu, free_slab);
+}
+
+static void pool_add(struct maple_pool *pool, struct maple_chain *chain)
+{
+	chain->tail->link = pool->head;
+	pool->head = chain->head;
+	pool->count += chain->count;
+	*chain = (struct maple_chain){0};
+}
+
+void maple_slab_commit(struct maple_tree *mt, struct maple_pool *pool)
 {
 	struct maple_slab *slab = mt->ma_slab;
 
 	if (!slab->retired.count)
 		return;
-	if (!(mt->ma_flags & MT_FLAGS_USE_RCU)) {
-		put_chain(slab, &slab->retired);
+	if (!mt_in_rcu(mt)) {
+		if (pool && pool->keep)
+			pool_add(pool, &slab->retired);
+		else
+			put_chain(slab, &slab->retired);
 		return;
 	}
 	reclaim(slab);
-	if (slab->callback_pending)
+	if (__atomic_load_n(&slab->grace_period, __ATOMIC_RELAXED) != GP_NONE)
 		return;
 	slab->waiting = slab->retired;
 	slab->retired = (struct maple_chain){0};
-	slab->callback_pending = true;
-	slab->grace_period_over = false;
+	__atomic_store_n(&slab->grace_period, GP_RUNNING, __ATOMIC_RELAXED);
 	samara_call_rcu(&slab->rcu, grace_period_over);
 }
 
@@ -298,19 +340,16 @@ void maple_pool_drain(struct maple_tree *mt, struct maple_pool *pool)
 void maple_slab_destroy(struct maple_tree *mt)
 {
 	struct maple_slab *slab = mt->ma_slab;
-	struct chunk *chunk, *next;
 
 	if (!slab)
 		return;
-	if (slab->callback_pending)
-		samara_rcu_barrier();
-	for (chunk = slab->chunks; chunk; chunk = next) {
-		next = chunk->next;
-		ASAN_UNPOISON_MEMORY_REGION(chunk, MAPLE_NODE_BYTES);
-		free(chunk);
-	}
-	free(slab);
 	mt->ma_slab = NULL;
+	if (__atomic_exchange_n(&slab->grace_period, GP_LAST, __ATOMIC_ACQ_REL) == GP_RUNNING)
+		return;
+	if (mt->ma_flags & MT_FLAGS_USE_RCU)
+		samara_call_rcu(&slab->rcu, free_slab);
+	else
+		free_slab(&slab->rcu);
 }
 
 void mt_stats(struct maple_tree *mt, struct maple_stats *stats)

@@ -77,16 +77,6 @@ static void next_leaf(struct ma_state *mas)
 	prefetch_next_leaf(&mas->path);
 }
 
-/* One slot up, entry or gap; the state is at a leaf and last is below ULONG_MAX. */
-static inline void *slot_up(struct ma_state *mas)
-{
-	if (mas->offset < mas->end)
-		mas->offset++;
-	else
-		next_leaf(mas);
-	return at_slot(mas, mas->last + 1);
-}
-
 /* One slot down; the state is at a leaf and index is above 0. */
 static void *slot_down(struct ma_state *mas)
 {
@@ -106,16 +96,24 @@ static void *slot_down(struct ma_state *mas)
 /* The next entry that begins at @max or before; with @gaps the next slot. */
 static inline void *step_up(struct ma_state *mas, unsigned long max, bool gaps)
 {
-	void *entry;
+	void *entry = NULL;
 
-	do {
-		if (mas->last >= max) {
-			mas->status = ma_overflow;
-			return NULL;
-		}
-		entry = slot_up(mas);
-	} while (!entry && !gaps);
-	return entry;
+	while (mas->last < max) {
+		const struct maple_node *leaf;
+
+		mas->index = mas->last + 1;
+		if (mas->offset < mas->end)
+			mas->offset++;
+		else
+			next_leaf(mas);
+		leaf = mt_node((uintptr_t)mas->node);
+		entry = samara_rcu_dereference(leaf->slot[mas->offset]);
+		mas->last = mas->offset < mas->end ? leaf->pivot[mas->offset] : mas->max;
+		if (entry || gaps)
+			return entry;
+	}
+	mas->status = ma_overflow;
+	return NULL;
 }
 
 /* The previous entry that ends at @min or after; with @gaps the previous slot. */

@@ -29,6 +29,9 @@ static void *store(struct ma_state *mas, void *entry, bool insert, gfp_t gfp)
 		set_error(mas, ret);
 		return NULL;
 	}
+	/* Where NULL joined gaps beside it, all of the gap: as Linux has it. */
+	mas->index = w.first;
+	mas->last = w.last;
 	mas->node = NULL;
 	mas->status = ma_active;
 	return w.old;
@@ -38,7 +41,7 @@ void *mas_store(struct ma_state *mas, void *entry)
 {
 	void *old = store(mas, entry, false, GFP_KERNEL);
 
-	if (!mas->bulk && !mas_is_err(mas))
+	if (!mas->pool.keep && !mas_is_err(mas))
 		mas_destroy(mas);
 	return old;
 }
@@ -88,11 +91,22 @@ int mas_preallocate(struct ma_state *mas, void *entry, gfp_t gfp)
 	 */
 	unsigned int height = mt_height(mas->tree);
 
+	/* Whatever it is: room for the worst store. */
 	(void)entry;
 	if (mas->index > mas->last)
 		return -EINVAL;
 	return maple_pool_fill(mas->tree, &mas->pool, maple_nodes_needed((height ? height : 1) + 2),
 			       gfp);
+}
+
+/* Levels of a tree that has grown by that many leaves, each node holding its least. */
+static unsigned int height_after(const struct maple_tree *mt, unsigned long leaves)
+{
+	unsigned int height = mt_height(mt) + 1;
+
+	for (; leaves; leaves /= maple_slots_min(maple_inner_kind(mt)))
+		height++;
+	return height;
 }
 
 int mas_expected_entries(struct ma_state *mas, unsigned long nr_entries)
@@ -102,18 +116,26 @@ int mas_expected_entries(struct ma_state *mas, unsigned long nr_entries)
 	 * each leaf holds its least; the levels above add less than a third of that again. What a
 	 * single store may need at worst comes on top.
 	 */
+	const struct maple_tree *mt = mas->tree;
 	unsigned long leaves = nr_entries / 3 + 1;
-	unsigned long count = leaves + leaves / 3 + maple_nodes_needed(mt_height(mas->tree) + 2);
-	int ret = maple_pool_fill(mas->tree, &mas->pool, count, GFP_KERNEL);
+	unsigned int height = height_after(mt, leaves);
+	unsigned long count = leaves + leaves / 3 + maple_nodes_needed(height);
+	int ret;
 
+	/* What a store replaces: a leaf, or two and their parent; in a snapshot the whole way. */
+	if (mt->ma_flags & MT_FLAGS_SNAPSHOT)
+		count += nr_entries * height;
+	else if (mt_in_rcu(mt))
+		count += 3 * nr_entries;
+	ret = maple_pool_fill(mas->tree, &mas->pool, count, GFP_KERNEL);
 	if (!ret)
-		mas->bulk = true;
+		mas->pool.keep = true;
 	return ret;
 }
 
 void mas_destroy(struct ma_state *mas)
 {
-	mas->bulk = false;
+	mas->pool.keep = false;
 	if (mas->pool.count)
 		maple_pool_drain(mas->tree, &mas->pool);
 }

@@ -48,10 +48,10 @@
  * nodes are reused at once.
  *
  * Progress. Readers are wait-free: a look-up is one step per level, whatever writers do. A writer
- * waits for other writers alone. Only mtree_destroy() waits for readers.
+ * waits for other writers alone; nobody waits for readers.
  *
- * Cost. A write that fits one slot changes that slot. One that fits a leaf makes a leaf. One in 4
- * to 10 random stores splits, merges or shares a leaf, and makes two leaves and their parent.
+ * Cost. A write that fits one slot changes that slot. One that fits a leaf makes a leaf. A store that
+ * splits, merges or shares a leaf makes two leaves and their parent.
  */
 
 void mt_init_flags(struct maple_tree *mt, unsigned int flags)
@@ -77,6 +77,7 @@ void mtree_unlock(struct maple_tree *mt)
 
 void mt_set_in_rcu(struct maple_tree *mt)
 {
+	samara_rcu_start();
 	mtree_lock(mt);
 	mt->ma_flags |= MT_FLAGS_USE_RCU;
 	mtree_unlock(mt);
@@ -91,12 +92,7 @@ void mt_clear_in_rcu(struct maple_tree *mt)
 
 void __mt_destroy(struct maple_tree *mt)
 {
-	if (mt->ma_root) {
-		samara_rcu_assign_pointer(mt->ma_root, NULL);
-		/* No callback will tell that the last version's readers are through. */
-		if (mt->ma_flags & MT_FLAGS_USE_RCU)
-			samara_synchronize_rcu();
-	}
+	samara_rcu_assign_pointer(mt->ma_root, NULL);
 	maple_slab_destroy(mt);
 	mt->ma_wrapped = false;
 }
@@ -133,7 +129,7 @@ unsigned int mt_height(const struct maple_tree *mt)
 /* What the simple interface shows of an entry. */
 static void *shown(void *entry)
 {
-	return xa_is_zero(entry) ? NULL : entry;
+	return __builtin_expect(xa_is_zero(entry), 0) ? NULL : entry;
 }
 
 void *mtree_load(struct maple_tree *mt, unsigned long index)

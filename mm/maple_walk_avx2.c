@@ -14,10 +14,10 @@ static inline WALK_TARGET unsigned int below4(__m256i pivots, __m256i turned_key
 		_mm256_castsi256_pd(_mm256_cmpgt_epi64(turned_key, _mm256_xor_si256(pivots, top))));
 }
 
-/* A node's first 16 words: the link, which is not read, and 15 pivots; 9 where gaps are tracked. */
-static inline WALK_TARGET unsigned int find_slot(uintptr_t encoded, unsigned long index)
+/* A leaf's first 16 words: the link, which is not read, and 15 pivots. */
+static inline WALK_TARGET unsigned int leaf_slot(const struct maple_node *leaf, unsigned long index)
 {
-	const long long *words = (const long long *)mt_node(encoded);
+	const long long *words = (const long long *)leaf;
 	__m256i top = _mm256_set1_epi64x((long long)(1ull << 63));
 	__m256i key = _mm256_xor_si256(_mm256_set1_epi64x((long long)index), top);
 	__m256i no_link = _mm256_set_epi64x(-1, -1, -1, 0);
@@ -27,7 +27,7 @@ static inline WALK_TARGET unsigned int find_slot(uintptr_t encoded, unsigned lon
 		below4(_mm256_load_si256((const __m256i *)(words + 8)), key, top) << 8 |
 		below4(_mm256_load_si256((const __m256i *)(words + 12)), key, top) << 12;
 
-	return (unsigned int)_mm_popcnt_u32(mt_is_arange(encoded) ? below & 0x3ff : below);
+	return (unsigned int)_mm_popcnt_u32(below);
 }
 
 #include "mm/maple_walk.h"
@@ -39,6 +39,6 @@ static bool usable(void)
 }
 
 const struct maple_walker maple_walker_avx2 = {
-	.name = "avx2", .usable = usable, .load = walk_load, .walk = walk_path, .slot = walk_slot};
+	.name = "avx2", .usable = usable, .load = walk_load, .walk = walk_path};
 
 #endif

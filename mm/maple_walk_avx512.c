@@ -7,18 +7,14 @@
 
 #define WALK_TARGET __attribute__((target("avx512f,bmi,bmi2,popcnt")))
 
-/*
- * A node's first two cache lines are 16 words: the link, which is masked out, and up to 15 pivots.
- * In a node that tracks gaps there are 9, and other things behind them.
- */
-static inline WALK_TARGET unsigned int find_slot(uintptr_t encoded, unsigned long index)
+/* A leaf's first two cache lines are 16 words: the link, which is not read, and 15 pivots. */
+static inline WALK_TARGET unsigned int leaf_slot(const struct maple_node *leaf, unsigned long index)
 {
-	const long long *words = (const long long *)mt_node(encoded);
+	const long long *words = (const long long *)leaf;
 	__m512i key = _mm512_set1_epi64((long long)index);
 	__mmask8 low =
 		_mm512_mask_cmplt_epu64_mask(0xfe, _mm512_maskz_loadu_epi64(0xfe, words), key);
-	__mmask8 high = _mm512_mask_cmplt_epu64_mask(mt_is_arange(encoded) ? 0x03 : 0xff,
-						     _mm512_load_si512(words + 8), key);
+	__mmask8 high = _mm512_cmplt_epu64_mask(_mm512_load_si512(words + 8), key);
 
 	return (unsigned int)_mm_popcnt_u32((unsigned int)high << 8 | low);
 }
@@ -31,10 +27,7 @@ static bool usable(void)
 	       __builtin_cpu_supports("popcnt");
 }
 
-const struct maple_walker maple_walker_avx512 = {.name = "avx512",
-						 .usable = usable,
-						 .load = walk_load,
-						 .walk = walk_path,
-						 .slot = walk_slot};
+const struct maple_walker maple_walker_avx512 = {
+	.name = "avx512", .usable = usable, .load = walk_load, .walk = walk_path};
 
 #endif

@@ -8,17 +8,15 @@
 #define WALK_TARGET
 
 /* Lanes that are below count as minus one; the sum of all is minus the slot. */
-static inline unsigned int find_slot(uintptr_t encoded, unsigned long index)
+static inline unsigned int leaf_slot(const struct maple_node *leaf, unsigned long index)
 {
-	const struct maple_node *node = mt_node(encoded);
-	const uint64_t *pivot = (const uint64_t *)node->pivot;
+	const uint64_t *pivot = (const uint64_t *)leaf->pivot;
 	uint64x2_t key = vdupq_n_u64(index);
 	uint64x2_t below = vdupq_n_u64(0);
-	unsigned int pairs = mt_is_arange(encoded) ? 4 : 7;
 
-	for (unsigned int i = 0; i < pairs; i++)
-		below = vaddq_u64(below, vcltq_u64(vld1q_u64(pivot + 2 * i), key));
-	return (unsigned int)-vaddvq_u64(below) + (pivot[2 * pairs] < index);
+	for (unsigned int i = 0; i < MAPLE_RANGE64_SLOTS - 2; i += 2)
+		below = vaddq_u64(below, vcltq_u64(vld1q_u64(pivot + i), key));
+	return (unsigned int)-vaddvq_u64(below) + (pivot[MAPLE_RANGE64_SLOTS - 2] < index);
 }
 
 #include "mm/maple_walk.h"
@@ -30,6 +28,6 @@ static bool usable(void)
 }
 
 const struct maple_walker maple_walker_neon = {
-	.name = "neon", .usable = usable, .load = walk_load, .walk = walk_path, .slot = walk_slot};
+	.name = "neon", .usable = usable, .load = walk_load, .walk = walk_path};
 
 #endif

@@ -6,7 +6,7 @@
 
 /*
  * Which walkers a build has. None with vectors under ThreadSanitizer: it takes a vector load for a
- * plain one of everything in it, the link included, which readers mask out.
+ * plain one of everything in it, the link included, which is masked out.
  */
 #if defined(__x86_64__) && !SAMARA_RCU_TSAN
 #define MAPLE_HAS_X86_WALKERS 1

@@ -278,7 +278,7 @@ static bool write_leaf(struct maple_write *w, struct splice *s, int *ret)
 	maple_publish(w, &w->left, depth, leaf);
 	leaf_gap_changed(w, leaf);
 	maple_node_retire(w->mt, mt_node(s->leaf));
-	maple_slab_commit(w->mt);
+	maple_slab_commit(w->mt, w->pool);
 	return true;
 }
 
@@ -288,8 +288,11 @@ static int write_first(struct maple_write *w)
 	struct maple_node *leaf;
 	unsigned int at = 0;
 
-	if (!w->entry)
+	if (!w->entry) {
+		w->first = 0;
+		w->last = ULONG_MAX;
 		return 0;
+	}
 	if (maple_reserve(w->mt, w->pool, 1, w->gfp))
 		return -ENOMEM;
 	leaf = maple_node_take(w->mt, w->pool);
@@ -304,7 +307,7 @@ static int write_first(struct maple_write *w)
 	return 0;
 }
 
-int maple_write(struct maple_write *w)
+static int write_any(struct maple_write *w)
 {
 	/* Plain: the writers' lock is held, nobody else changes it. */
 	uintptr_t root = (uintptr_t)w->mt->ma_root;
@@ -330,6 +333,14 @@ int maple_write(struct maple_write *w)
 	if (ret)
 		return ret;
 	maple_rebuild(w);
-	maple_slab_commit(w->mt);
+	maple_slab_commit(w->mt, w->pool);
 	return 0;
+}
+
+int maple_write(struct maple_write *w)
+{
+	int ret = write_any(w);
+
+	maple_check_write(w->mt);
+	return ret;
 }

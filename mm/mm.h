@@ -83,9 +83,11 @@ struct window *mm_window(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes);
 int populate_range(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, uint64_t size_bytes);
 
 /**
- * populate_around() - the same for the page at @gpa and, if they are missing, its neighbours
+ * populate_around() - the same for the page at @gpa and, if they are missing, its neighbours from
+ * @first to @last, which is what the caller holds
  */
-int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa);
+int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, gpa_t first,
+		    gpa_t last);
 
 /**
  * fault_service_start() - start the threads that read the userfaultfd

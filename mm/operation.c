@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "mm/operation.h"
+#include "mm/region_cut.h"
 
 int range_error(struct samara_error *err, const struct range *range, int code, const char *fmt, ...)
 {
@@ -95,84 +96,35 @@ struct mem_region *region_next(struct guest_mm *mm, gpa_t gpa, gpa_t last)
 	return mem_region_of(mas_find(&mas, last));
 }
 
-/* Cut the region that covers both sides of @at in two. */
-static int split_at(struct guest_mm *mm, gpa_t at)
+static struct region *make_part(const struct region *like, gpa_t first, gpa_t last)
 {
-	struct mem_region *old = mem_region_of(region_find(mm->tree, at)), *low, *high;
-	MA_STATE(low_mas, &mm->tree->map, 0, 0);
-	MA_STATE(high_mas, &mm->tree->map, 0, 0);
-	int ret = -ENOMEM;
+	const struct mem_region *region = (const struct mem_region *)like;
+	struct mem_region *part = malloc(sizeof(*part));
 
-	if (!old || old->region.first == at)
-		return 0;
-	low = region_make(mm, old->window, old->region.first, at - 1, old->prot);
-	high = region_make(mm, old->window, at, old->region.last, old->prot);
-	if (!low || !high)
-		goto fail;
-	mas_set_range(&low_mas, low->region.first, low->region.last);
-	mas_set_range(&high_mas, high->region.first, high->region.last);
-	ret = mas_preallocate(&low_mas, low, GFP_KERNEL);
-	if (ret)
-		goto fail;
-	ret = mas_preallocate(&high_mas, high, GFP_KERNEL);
-	if (ret)
-		goto fail;
-	region_start_write(&old->region);
-	region_drain(mm->tree);
-	mas_store_prealloc(&low_mas, low);
-	mas_store_prealloc(&high_mas, high);
-	region_retire(&old->region);
-	return 0;
-fail:
-	mas_destroy(&low_mas);
-	free(low);
-	free(high);
-	return ret;
+	if (!part)
+		return NULL;
+	region_init(&part->region, like->tree, first, last, NULL);
+	part->window = region->window;
+	part->prot = region->prot;
+	return &part->region;
 }
 
 int range_isolate(struct guest_mm *mm, const struct range *range)
 {
-	struct mem_region *region;
-	int ret;
-
-	ret = split_at(mm, range->gpa);
-	if (!ret && range_last(range) != UINT64_MAX)
-		ret = split_at(mm, range_last(range) + 1);
-	if (ret)
-		return ret;
-	for_each_region_in(mm, range, region) region_start_write(&region->region);
-	region_drain(mm->tree);
-	return 0;
+	return region_isolate(mm->tree, range->gpa, range_last(range), make_part);
 }
 
-/* Unite the region that ends before @at with the one that starts there, if that is easy. */
+/* Unite the region that ends before @at with the one that starts there, if they are alike. */
 static void merge_at(struct guest_mm *mm, gpa_t at)
 {
-	struct mem_region *low, *high, *whole;
-	MA_STATE(mas, &mm->tree->map, 0, 0);
+	struct mem_region *low, *high;
 
 	if (!at)
 		return;
 	low = mem_region_of(region_find(mm->tree, at - 1));
 	high = mem_region_of(region_find(mm->tree, at));
-	if (!low || !high || low == high || low->window != high->window || low->prot != high->prot)
-		return;
-	whole = region_make(mm, low->window, low->region.first, high->region.last, low->prot);
-	if (!whole)
-		return;
-	mas_set_range(&mas, whole->region.first, whole->region.last);
-	if (mas_preallocate(&mas, whole, GFP_KERNEL)) {
-		free(whole);
-		return;
-	}
-	if (!region_try_start_write(&low->region) || !region_try_start_write(&high->region)) {
-		mas_destroy(&mas);
-		free(whole);
-		return;
-	}
-	mas_store_prealloc(&mas, whole);
-	region_retire(&low->region);
-	region_retire(&high->region);
+	if (low && high && low != high && low->window == high->window && low->prot == high->prot)
+		region_unite(&low->region, &high->region, make_part);
 }
 
 void range_merge(struct guest_mm *mm, const struct range *range)

@@ -68,16 +68,21 @@ struct mem_region *region_next(struct guest_mm *mm, gpa_t gpa, gpa_t last);
 /**
  * range_isolate() - have regions begin and end where a range does, lock them and drain them
  *
- * Context: May sleep; waits for the readers of the regions that the range touches.
- * Return: 0, -ENOMEM.
+ * The range is plugged from end to end. What of its first and last region lies outside is free for
+ * readers all the while; what they hold there is not waited for (but by some lock designs).
+ *
+ * Context: May sleep; waits for the readers of the range.
+ * Return: 0; -ENOMEM: nothing was cut, nothing is marked.
  */
 int range_isolate(struct guest_mm *mm, const struct range *range);
 
 /**
  * range_merge() - unite neighbours that are alike, in a range and at its ends
  *
- * A neighbour that somebody is using stays as it is: nobody is to wait for a change that changes
- * nothing. So does one for which there is no memory.
+ * Nobody waits for a change that changes nothing. A neighbour for which there is no memory stays as
+ * it is, and in some lock designs so does one that somebody is using. What is united is unlocked.
+ *
+ * Context: The operation is over, and only the bulk unlock is left to do.
  */
 void range_merge(struct guest_mm *mm, const struct range *range);
 

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <limits.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include "mm/cpu_relax.h"
+#include "mm/futex.h"
 #include "mm/phase_lock.h"
 
 #define READER 0x100u /* one reader, in rin and rout */
@@ -12,16 +8,6 @@
 #define PRES   0x2u   /* a writer is present or waits */
 #define PHID   0x1u   /* its phase: differs from the last writer's, so a reader sees it change */
 #define SPINS  128    /* about a microsecond: shorter than going to sleep and waking up */
-
-static void futex_wait(uint32_t *word, uint32_t value)
-{
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
-}
-
-static void futex_wake_all(uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-}
 
 static uint32_t load(uint32_t *word)
 {
@@ -68,6 +54,14 @@ void phase_read_unlock(struct phase_lock *lock)
 	/* Ordered against the writer's announcement in rin: it sees our step, or we see its bit. */
 	if (load(&lock->rin) & PRES)
 		futex_wake_all(&lock->rout);
+}
+
+bool phase_is_read(struct phase_lock *lock)
+{
+	/* This order: a reader that comes between the two is seen, never one that left missed. */
+	uint32_t out = load(&lock->rout);
+
+	return (load(&lock->rin) & ~WBITS) != out;
 }
 
 void phase_write_lock(struct phase_lock *lock)

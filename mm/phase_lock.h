@@ -22,10 +22,11 @@ struct phase_lock {
 	uint32_t rin, rout, win, wout;
 };
 
-/* Context: each may sleep but phase_read_trylock() and the unlocks. Not recursive. */
+/* Context: each may sleep but phase_read_trylock(), phase_is_read() and the unlocks. Not recursive. */
 void phase_read_lock(struct phase_lock *lock);
 bool phase_read_trylock(struct phase_lock *lock); /* false while a writer is there or waits */
 void phase_read_unlock(struct phase_lock *lock);
+bool phase_is_read(struct phase_lock *lock); /* whether a reader is in, or waits */
 void phase_write_lock(struct phase_lock *lock);
 void phase_write_unlock(struct phase_lock *lock);
 

@@ -24,15 +24,16 @@ static int pin_region(struct guest_mm *mm, gpa_t *gpa, gpa_t last, bool write,
 
 	if (pin->iov_count == GUEST_MM_PIN_REGIONS)
 		return -E2BIG;
-	region = region_try_read_lock(mm->tree, *gpa, &guard, &busy);
+	first_page = *gpa & ~(SAMARA_PAGE_BYTES - 1);
+	region = region_try_read_lock_range(mm->tree, *gpa, first_page,
+					    last | (SAMARA_PAGE_BYTES - 1), &guard, &busy);
 	if (!region)
 		return busy ? -EBUSY : -EFAULT;
 	memory = mem_region_of(region);
 	ret = -EFAULT;
 	if (write && !(__atomic_load_n(&memory->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE))
 		goto fail;
-	end = last < region->last ? last : region->last;
-	first_page = *gpa & ~(SAMARA_PAGE_BYTES - 1);
+	end = last < guard.last ? last : guard.last;
 	ret = populate_range(mm, memory, first_page,
 			     (end | (SAMARA_PAGE_BYTES - 1)) - first_page + 1);
 	if (ret)

@@ -47,7 +47,7 @@ int guest_mm_plug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned 
 		ret = range_error(err, &range, -ENOMEM, "out of memory");
 		goto out;
 	}
-	region_start_marked(&region->region);
+	region_start_write(&region->region);
 	mas_store_prealloc(&store, region);
 	ret = stray_clear(mm, gpa, size_bytes);
 	/* Shared memory: what another process left there is not to become the guest's. */

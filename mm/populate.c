@@ -63,27 +63,29 @@ int populate_range(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, ui
 	}
 }
 
-/* The aligned block around @gpa, cut to the region. */
-static void block_around(const struct mem_region *region, gpa_t gpa, uint64_t size_bytes,
-			 gpa_t *start, gpa_t *end)
+/* The aligned block around @gpa, cut to what is held. */
+static void block_around(gpa_t gpa, uint64_t size_bytes, gpa_t first, gpa_t last, gpa_t *start,
+			 gpa_t *end)
 {
 	*start = gpa & ~(size_bytes - 1);
 	*end = *start + size_bytes;
-	if (*start < region->region.first)
-		*start = region->region.first;
-	if (*end - 1 > region->region.last || !*end)
-		*end = region->region.last + 1;
+	if (*start < first)
+		*start = first;
+	if (*end - 1 > last || !*end)
+		*end = last + 1;
 }
 
 /* Whether the guest came from the block before, or (walking downwards) from the one behind. */
 static bool neighbour_present(const struct mem_region *region, gpa_t start, gpa_t end)
 {
+	/* A hint: what is beside may be changing, or another region's by now. */
 	return (start > region->region.first &&
 		window_present(region->window, start - SAMARA_PAGE_BYTES)) ||
 	       (end - 1 < region->region.last && window_present(region->window, end));
 }
 
-int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
+int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, gpa_t first,
+		    gpa_t last)
 {
 	gpa_t page = gpa & ~(SAMARA_PAGE_BYTES - 1), start, end, at;
 	uint64_t size_bytes = AROUND_MIN_BYTES, run;
@@ -91,10 +93,10 @@ int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
 
 	if (size_bytes > mm->around_bytes)
 		size_bytes = mm->around_bytes;
-	block_around(region, page, size_bytes, &start, &end);
+	block_around(page, size_bytes, first, last, &start, &end);
 	while (size_bytes < mm->around_bytes && neighbour_present(region, start, end)) {
 		size_bytes *= 2;
-		block_around(region, page, size_bytes, &start, &end);
+		block_around(page, size_bytes, first, last, &start, &end);
 	}
 	/*
 	 * The run of missing pages that @page is in: one system call, and none that is there

@@ -6,12 +6,16 @@
 
 void samara_rcu_start(void)
 {
+	static bool started;
 	sigset_t all, before;
 
+	if (__atomic_load_n(&started, __ATOMIC_RELAXED))
+		return;
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
 	(void)urcu_bp_get_default_call_rcu_data();
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	__atomic_store_n(&started, true, __ATOMIC_RELAXED);
 }
 
 /*

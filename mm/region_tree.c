@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "mm/lock.h"
 #include "mm/region.h"
@@ -32,20 +33,84 @@ static void give_id(unsigned int id)
 	pthread_mutex_unlock(&id_lock);
 }
 
+/* A grace period is over: nobody finds the region any more, but somebody may still hold it. */
+static void free_region(struct samara_rcu_head *head)
+{
+	struct region *region = (struct region *)((char *)head - offsetof(struct region, rcu));
+	struct region_tree *tree = region->tree;
+
+	if (!lock_is_held(region)) {
+		free(region);
+		return;
+	}
+	pthread_mutex_lock(&tree->limbo_lock);
+	region->next_retired = tree->limbo;
+	__atomic_store_n(&tree->limbo, region, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&tree->limbo_lock);
+}
+
+/* Free what was held when it could have been freed, and is not any more. */
+static void sweep_limbo(struct region_tree *tree)
+{
+	struct region *region, *next, *kept = NULL;
+
+	if (!__atomic_load_n(&tree->limbo, __ATOMIC_RELAXED))
+		return;
+	pthread_mutex_lock(&tree->limbo_lock);
+	for (region = tree->limbo; region; region = next) {
+		next = region->next_retired;
+		if (lock_is_held(region)) {
+			region->next_retired = kept;
+			kept = region;
+		} else {
+			free(region);
+		}
+	}
+	__atomic_store_n(&tree->limbo, kept, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&tree->limbo_lock);
+}
+
+void region_retire(struct region *region)
+{
+	__atomic_store_n(&region->detached, 1, __ATOMIC_SEQ_CST);
+	region->next_retired = region->tree->retired;
+	region->tree->retired = region;
+}
+
+void region_free_retired(struct region_tree *tree)
+{
+	struct region *region = tree->retired, *next;
+
+	tree->retired = NULL;
+	for (; region; region = next) {
+		next = region->next_retired;
+		samara_call_rcu(&region->rcu, free_region);
+	}
+	sweep_limbo(tree);
+}
+
 int region_tree_create(struct region_tree **out)
 {
-	struct region_tree *tree = calloc(1, sizeof(*tree));
-	int id;
+	struct region_tree *tree;
+	int id, ret;
 
-	if (!tree)
+	if (posix_memalign((void **)&tree, _Alignof(struct region_tree), sizeof(*tree)))
 		return -ENOMEM;
+	memset(tree, 0, sizeof(*tree));
 	id = take_id();
 	if (id < 0) {
 		free(tree);
 		return -ENOMEM;
 	}
+	ret = lock_init_tree(tree);
+	if (ret) {
+		give_id((unsigned int)id);
+		free(tree);
+		return ret;
+	}
 	tree->id = (unsigned int)id;
 	tree->seq = 1;
+	pthread_mutex_init(&tree->limbo_lock, NULL);
 	thread_state_sum(tree->id, &tree->counted_before);
 	mt_init_flags(&tree->map, MT_FLAGS_USE_RCU | MT_FLAGS_SNAPSHOT | MT_FLAGS_LOCK_EXTERN);
 	*out = tree;
@@ -65,6 +130,9 @@ void region_tree_destroy(struct region_tree *tree)
 	mtree_destroy(&tree->map);
 	/* Retired regions are freed by callbacks; a tree's user expects its memory back now. */
 	samara_rcu_barrier();
+	sweep_limbo(tree);
+	pthread_mutex_destroy(&tree->limbo_lock);
+	lock_destroy_tree(tree);
 	give_id(tree->id);
 	free(tree);
 }
@@ -76,6 +144,7 @@ void region_tree_count(const struct region_tree *tree, struct lock_counters *cou
 	counters->abort -= tree->counted_before.abort;
 	counters->retry -= tree->counted_before.retry;
 	counters->miss -= tree->counted_before.miss;
+	counters->wait_ns -= tree->counted_before.wait_ns;
 	counters->pins -= tree->counted_before.pins;
 }
 
@@ -83,34 +152,6 @@ void region_init(struct region *region, struct region_tree *tree, uint64_t first
 		 void *object)
 {
 	*region = (struct region){.first = first, .last = last, .object = object, .tree = tree};
-}
-
-static void free_region(struct samara_rcu_head *head)
-{
-	free((char *)head - offsetof(struct region, rcu));
-}
-
-void region_retire(struct region *region)
-{
-	__atomic_store_n(&region->detached, 1, __ATOMIC_SEQ_CST);
-	region->next_retired = region->tree->retired;
-	region->tree->retired = region;
-}
-
-void region_free_retired(struct region_tree *tree)
-{
-	struct region *region = tree->retired, *next;
-
-	tree->retired = NULL;
-	for (; region; region = next) {
-		next = region->next_retired;
-		samara_call_rcu(&region->rcu, free_region);
-	}
-}
-
-struct region *region_find(struct region_tree *tree, uint64_t address)
-{
-	return mtree_load(&tree->map, address);
 }
 
 int region_tree_insert(struct region_tree *tree, uint64_t first, uint64_t last, void *object)
@@ -156,22 +197,32 @@ out:
 	return ret;
 }
 
-struct region *region_read_lock(struct region_tree *tree, uint64_t address,
-				struct region_guard *guard)
+struct region *region_read_lock_range(struct region_tree *tree, uint64_t address, uint64_t first,
+				      uint64_t last, struct region_guard *guard)
 {
 	struct region *region;
 	bool busy;
 
-	region = region_try_read_lock(tree, address, guard, &busy);
-	if (region || !busy)
-		return region;
-	/* With the writers kept out nothing is marked, and what is found cannot go away. */
-	lock_tree_read(tree);
-	region = region_try_read_lock(tree, address, guard, &busy);
-	unlock_tree_read(tree);
-	if (thread_state_get())
-		thread_count(&thread_state_get()->counters[tree->id].retry);
+	region = region_try_read_lock_range(tree, address, first, last, guard, &busy);
+	while (!region && busy) {
+		/* With the writers kept out nothing is marked, and what is found cannot go away. */
+		lock_tree_read(tree);
+		region = region_try_read_lock_range(tree, address, first, last, guard, &busy);
+		unlock_tree_read(tree);
+	}
 	return region;
+}
+
+struct region *region_try_read_lock(struct region_tree *tree, uint64_t address,
+				    struct region_guard *guard, bool *busy)
+{
+	return region_try_read_lock_range(tree, address, 0, UINT64_MAX, guard, busy);
+}
+
+struct region *region_read_lock(struct region_tree *tree, uint64_t address,
+				struct region_guard *guard)
+{
+	return region_read_lock_range(tree, address, 0, UINT64_MAX, guard);
 }
 
 uint64_t region_first(const struct region *region)

@@ -233,7 +233,7 @@ static int publish_target(struct guest_mm *mm, const struct range *from, const s
 			free(region);
 			return -ENOMEM;
 		}
-		region_start_marked(&region->region);
+		region_start_write(&region->region);
 		mas_store_prealloc(&store, region);
 	}
 	return 0;

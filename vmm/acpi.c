@@ -3,7 +3,7 @@
  * ACPI tables (ACPI 6.4, 5.2) for a machine with reduced hardware (4.1): no PM timer, no SCI, no
  * fixed events; sleep and reset registers instead.
  */
-#include "vmm/acpi.h"
+#include "vmm/acpi_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,10 +14,9 @@
 #include "vmm/config.h"
 #include "vmm/layout.h"
 
-/* unsigned char dsdt_aml_code[], made from vmm/dsdt.asl by iasl. */
+/* unsigned char dsdt_aml_code[], memory_hotplug_aml_code[]: made from vmm/NAME.asl by iasl. */
 #include "vmm/dsdt.hex"
-
-#define PACKED __attribute__((packed))
+#include "vmm/memory_hotplug.hex"
 
 /* 5.2.3.2 */
 struct generic_address {
@@ -26,7 +25,7 @@ struct generic_address {
 	uint8_t bit_offset;
 	uint8_t access_size;
 	uint64_t address;
-} PACKED;
+} ACPI_PACKED;
 
 #define SPACE_IO    1
 #define ACCESS_BYTE 1
@@ -42,32 +41,19 @@ struct rsdp {
 	uint64_t xsdt;
 	uint8_t extended_checksum;
 	uint8_t reserved[3];
-} PACKED;
+} ACPI_PACKED;
 
 #define RSDP_V1_BYTES 20
 
-/* 5.2.6 */
-struct table_header {
-	char signature[4];
-	uint32_t length;
-	uint8_t revision;
-	uint8_t checksum;
-	char oem_id[6];
-	char oem_table_id[8];
-	uint32_t oem_revision;
-	char creator_id[4];
-	uint32_t creator_revision;
-} PACKED;
-
 /* 5.2.8 */
 struct xsdt {
-	struct table_header header;
-	uint64_t tables[2];
-} PACKED;
+	struct acpi_table_header header;
+	uint64_t tables[];
+} ACPI_PACKED;
 
 /* 5.2.9; registers of the fixed hardware, which there is none of, are one field here. */
 struct fadt {
-	struct table_header header;
+	struct acpi_table_header header;
 	uint32_t firmware_ctrl;
 	uint32_t dsdt;
 	uint8_t reserved0;
@@ -87,7 +73,7 @@ struct fadt {
 	struct generic_address sleep_control;
 	struct generic_address sleep_status;
 	uint64_t hypervisor_vendor;
-} PACKED;
+} ACPI_PACKED;
 
 _Static_assert(sizeof(struct fadt) == 276, "ACPI 6.4, table 5.9");
 
@@ -101,10 +87,10 @@ _Static_assert(sizeof(struct fadt) == 276, "ACPI 6.4, table 5.9");
 
 /* 5.2.12 */
 struct madt {
-	struct table_header header;
+	struct acpi_table_header header;
 	uint32_t lapic_gpa;
 	uint32_t flags;
-} PACKED;
+} ACPI_PACKED;
 
 #define MADT_PCAT_COMPAT (1u << 0) /* KVM's irqchip has the two 8259s */
 
@@ -113,7 +99,7 @@ struct madt_lapic {
 	uint8_t uid;
 	uint8_t apic_id;
 	uint32_t flags;
-} PACKED;
+} ACPI_PACKED;
 
 struct madt_ioapic {
 	uint8_t type, length;
@@ -121,14 +107,14 @@ struct madt_ioapic {
 	uint8_t reserved;
 	uint32_t gpa;
 	uint32_t gsi_base;
-} PACKED;
+} ACPI_PACKED;
 
 struct madt_lapic_nmi {
 	uint8_t type, length;
 	uint8_t uid;
 	uint16_t flags;
 	uint8_t lint;
-} PACKED;
+} ACPI_PACKED;
 
 #define MADT_LAPIC     0u
 #define MADT_IOAPIC    1u
@@ -147,8 +133,8 @@ static uint8_t checksum(const void *bytes, size_t count)
 	return -sum;
 }
 
-static void finish(struct table_header *header, const char *signature, uint8_t revision,
-		   size_t length)
+void acpi_finish(struct acpi_table_header *header, const char *signature, uint8_t revision,
+		 size_t length)
 {
 	memcpy(header->signature, signature, sizeof(header->signature));
 	header->length = length;
@@ -185,7 +171,7 @@ static void build_fadt(struct fadt *fadt, gpa_t dsdt)
 	fadt->sleep_status = power_register(POWER_SLEEP_STATUS);
 	fadt->minor_version = 4;
 	memcpy(&fadt->hypervisor_vendor, "samara\0\0", sizeof(fadt->hypervisor_vendor));
-	finish(&fadt->header, "FACP", 6, sizeof(*fadt));
+	acpi_finish(&fadt->header, "FACP", 6, sizeof(*fadt));
 }
 
 static size_t madt_bytes(unsigned int cpus)
@@ -194,7 +180,7 @@ static size_t madt_bytes(unsigned int cpus)
 	       cpus * sizeof(struct madt_lapic);
 }
 
-static void append(uint8_t **at, const void *bytes, size_t count)
+void acpi_append(uint8_t **at, const void *bytes, size_t count)
 {
 	memcpy(*at, bytes, count);
 	*at += count;
@@ -216,11 +202,11 @@ static void build_madt(uint8_t *bytes, unsigned int cpus)
 	for (unsigned int id = 0; id < cpus; id++) {
 		struct madt_lapic lapic = {MADT_LAPIC, sizeof(lapic), id, id, LAPIC_ENABLED};
 
-		append(&at, &lapic, sizeof(lapic));
+		acpi_append(&at, &lapic, sizeof(lapic));
 	}
-	append(&at, &ioapic, sizeof(ioapic));
-	append(&at, &nmi, sizeof(nmi));
-	finish(&madt->header, "APIC", 5, at - bytes);
+	acpi_append(&at, &ioapic, sizeof(ioapic));
+	acpi_append(&at, &nmi, sizeof(nmi));
+	acpi_finish(&madt->header, "APIC", 5, at - bytes);
 }
 
 static void build_rsdp(struct rsdp *rsdp, gpa_t xsdt)
@@ -243,44 +229,86 @@ static size_t reserve(size_t *end, size_t bytes)
 	return at;
 }
 
-int acpi_build(unsigned int cpus, gpa_t gpa, size_t max_bytes, struct acpi_tables *out,
-	       struct samara_error *err)
-{
-	size_t end = 0;
-	size_t rsdp = reserve(&end, sizeof(struct rsdp));
-	size_t xsdt = reserve(&end, sizeof(struct xsdt));
-	size_t fadt = reserve(&end, sizeof(struct fadt));
-	size_t dsdt = reserve(&end, sizeof(dsdt_aml_code));
-	size_t madt = reserve(&end, madt_bytes(cpus));
-	uint8_t *bytes;
-	struct xsdt *root;
+/* FADT, MADT, and at most two more. */
+#define TABLES_MAX 4
 
-	if (cpus > VM_MAX_CPUS)
+/* Where each table goes, while they are put together; one thread's own. */
+struct builder {
+	const struct acpi_machine *machine;
+	gpa_t gpa;
+	size_t rsdp, xsdt, fadt, dsdt, madt, ssdt, srat; /* offsets; 0: there is none */
+	size_t end;
+	unsigned int tables;
+};
+
+static void lay_out(struct builder *builder)
+{
+	const struct acpi_machine *machine = builder->machine;
+	size_t *end = &builder->end;
+
+	builder->rsdp = reserve(end, sizeof(struct rsdp));
+	builder->xsdt = reserve(end, sizeof(struct xsdt) + TABLES_MAX * sizeof(uint64_t));
+	builder->fadt = reserve(end, sizeof(struct fadt));
+	builder->dsdt = reserve(end, sizeof(dsdt_aml_code));
+	builder->madt = reserve(end, madt_bytes(machine->cpus));
+	if (machine->memory_hotplug)
+		builder->ssdt = reserve(end, sizeof(memory_hotplug_aml_code));
+	if (machine->node_count)
+		builder->srat = reserve(end, acpi_srat_bytes(machine));
+}
+
+static void name_table(struct xsdt *xsdt, struct builder *builder, size_t offset)
+{
+	if (offset)
+		xsdt->tables[builder->tables++] = builder->gpa + offset;
+}
+
+static void build_tables(struct builder *builder, uint8_t *bytes)
+{
+	const struct acpi_machine *machine = builder->machine;
+	struct xsdt *xsdt = (struct xsdt *)(bytes + builder->xsdt);
+
+	memcpy(bytes + builder->dsdt, dsdt_aml_code, sizeof(dsdt_aml_code));
+	build_fadt((struct fadt *)(bytes + builder->fadt), builder->gpa + builder->dsdt);
+	build_madt(bytes + builder->madt, machine->cpus);
+	if (builder->ssdt)
+		memcpy(bytes + builder->ssdt, memory_hotplug_aml_code,
+		       sizeof(memory_hotplug_aml_code));
+	if (builder->srat)
+		acpi_srat_build(bytes + builder->srat, machine);
+	name_table(xsdt, builder, builder->fadt);
+	name_table(xsdt, builder, builder->madt);
+	name_table(xsdt, builder, builder->ssdt);
+	name_table(xsdt, builder, builder->srat);
+	acpi_finish(&xsdt->header, "XSDT", 1,
+		    sizeof(*xsdt) + builder->tables * sizeof(xsdt->tables[0]));
+	build_rsdp((struct rsdp *)(bytes + builder->rsdp), builder->gpa + builder->xsdt);
+}
+
+int acpi_build(const struct acpi_machine *machine, gpa_t gpa, size_t max_bytes,
+	       struct acpi_tables *out, struct samara_error *err)
+{
+	struct builder builder = {.machine = machine, .gpa = gpa};
+	uint8_t *bytes;
+
+	if (machine->cpus > VM_MAX_CPUS)
 		return samara_error_set(err, -E2BIG, "ACPI tables for %u vCPUs: %d can be named",
-					cpus, VM_MAX_CPUS);
-	if (end > max_bytes)
+					machine->cpus, VM_MAX_CPUS);
+	lay_out(&builder);
+	if (builder.end > max_bytes)
 		return samara_error_set(err, -E2BIG,
 					"ACPI tables for %u vCPUs need %zu bytes, there is room "
 					"for %zu",
-					cpus, end, max_bytes);
-	bytes = calloc(1, end);
+					machine->cpus, builder.end, max_bytes);
+	bytes = calloc(1, builder.end);
 	if (!bytes)
 		return samara_error_set(err, -ENOMEM, "ACPI tables: out of memory");
-
-	memcpy(bytes + dsdt, dsdt_aml_code, sizeof(dsdt_aml_code));
-	build_fadt((struct fadt *)(bytes + fadt), gpa + dsdt);
-	build_madt(bytes + madt, cpus);
-	root = (struct xsdt *)(bytes + xsdt);
-	root->tables[0] = gpa + fadt;
-	root->tables[1] = gpa + madt;
-	finish(&root->header, "XSDT", 1, sizeof(*root));
-	build_rsdp((struct rsdp *)(bytes + rsdp), gpa + xsdt);
-
+	build_tables(&builder, bytes);
 	*out = (struct acpi_tables){
 		.bytes = bytes,
-		.size_bytes = end,
+		.size_bytes = builder.end,
 		.gpa = gpa,
-		.rsdp = gpa + rsdp,
+		.rsdp = gpa + builder.rsdp,
 	};
 	return 0;
 }

@@ -15,6 +15,7 @@
 
 #include "vmm/commands.h"
 #include "vmm/config.h"
+#include "vmm/ctl.h"
 #include "vmm/qmp_client.h"
 
 #define OPERANDS_MAX 3
@@ -43,8 +44,7 @@ struct verb {
 
 /* ---- Printing replies ------------------------------------------------------------------------ */
 
-/* A number of a reply; those past signed 64 bits come as a string. */
-static uint64_t number(const json_t *object, const char *key)
+uint64_t ctl_number(const json_t *object, const char *key)
 {
 	const json_t *value = json_object_get(object, key);
 
@@ -53,8 +53,7 @@ static uint64_t number(const json_t *object, const char *key)
 	return (uint64_t)json_integer_value(value);
 }
 
-/* A size in the largest binary unit that it is a multiple of. */
-static void format_size(char *text, size_t text_bytes, uint64_t bytes)
+void ctl_format_size(char *text, size_t text_bytes, uint64_t bytes)
 {
 	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
 	unsigned int unit = 0;
@@ -71,12 +70,7 @@ static int no_memory(struct samara_error *err)
 	return samara_error_set(err, -ENOMEM, "out of memory");
 }
 
-struct column {
-	const char *name;
-	bool right;
-};
-
-static struct libscols_table *new_table(const struct column *columns, unsigned int count)
+struct libscols_table *ctl_new_table(const struct ctl_column *columns, unsigned int count)
 {
 	struct libscols_table *table = scols_new_table();
 	unsigned int i;
@@ -91,7 +85,7 @@ static struct libscols_table *new_table(const struct column *columns, unsigned i
 	return table;
 }
 
-static int add_row(struct libscols_table *table, const char *const *cells, unsigned int count)
+int ctl_add_row(struct libscols_table *table, const char *const *cells, unsigned int count)
 {
 	struct libscols_line *line = scols_table_new_line(table, NULL);
 	unsigned int i;
@@ -104,10 +98,10 @@ static int add_row(struct libscols_table *table, const char *const *cells, unsig
 
 static int show_regions(const json_t *result, struct samara_error *err)
 {
-	static const struct column columns[] = {
+	static const struct ctl_column columns[] = {
 		{"FIRST", true},    {"LAST", true},      {"SIZE", true},  {"PROT", false},
 		{"BACKING", false}, {"POPULATED", true}, {"STATE", false}};
-	struct libscols_table *table = new_table(columns, 7);
+	struct libscols_table *table = ctl_new_table(columns, 7);
 	const json_t *region;
 	size_t i;
 	int ret = table ? 0 : -ENOMEM;
@@ -115,7 +109,7 @@ static int show_regions(const json_t *result, struct samara_error *err)
 	json_array_foreach(result, i, region)
 	{
 		char first[24], last[24], size[32], populated[32];
-		uint64_t gpa = number(region, "gpa"), size_bytes = number(region, "size");
+		uint64_t gpa = ctl_number(region, "gpa"), size_bytes = ctl_number(region, "size");
 		const char *prot = json_string_value(json_object_get(region, "prot"));
 		const char *backing = json_string_value(json_object_get(region, "backing"));
 		const char *cells[] = {first,
@@ -131,9 +125,9 @@ static int show_regions(const json_t *result, struct samara_error *err)
 			break;
 		snprintf(first, sizeof(first), "0x%" PRIx64, gpa);
 		snprintf(last, sizeof(last), "0x%" PRIx64, gpa + size_bytes - 1);
-		format_size(size, sizeof(size), size_bytes);
-		format_size(populated, sizeof(populated), number(region, "populated"));
-		ret = add_row(table, cells, 7);
+		ctl_format_size(size, sizeof(size), size_bytes);
+		ctl_format_size(populated, sizeof(populated), ctl_number(region, "populated"));
+		ret = ctl_add_row(table, cells, 7);
 	}
 	if (!ret && scols_print_table(table))
 		ret = -ENOMEM;
@@ -143,8 +137,8 @@ static int show_regions(const json_t *result, struct samara_error *err)
 
 static int show_stats(const json_t *result, struct samara_error *err)
 {
-	static const struct column columns[] = {{"COUNTER", false}, {"VALUE", true}};
-	struct libscols_table *table = new_table(columns, 2);
+	static const struct ctl_column columns[] = {{"COUNTER", false}, {"VALUE", true}};
+	struct libscols_table *table = ctl_new_table(columns, 2);
 	const char *name;
 	json_t *value;
 	int ret = table ? 0 : -ENOMEM;
@@ -157,10 +151,10 @@ static int show_stats(const json_t *result, struct samara_error *err)
 
 		if (ret)
 			break;
-		snprintf(text, sizeof(text), format, number(result, name));
+		snprintf(text, sizeof(text), format, ctl_number(result, name));
 		cells[1] = !strcmp(name, "lock") && json_is_string(value) ? json_string_value(value)
 									  : text;
-		ret = add_row(table, cells, 2);
+		ret = ctl_add_row(table, cells, 2);
 	}
 	if (!ret && scols_print_table(table))
 		ret = -ENOMEM;
@@ -253,15 +247,19 @@ static const struct verb verbs[] = {
 
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 
+#define FORMAT     "  %-9s%-30s%s\n"
+
 static void print_usage(FILE *to)
 {
+	const struct ctl_verb *verb;
 	unsigned int i;
 
 	fputs("usage: samara ctl SOCKET VERB ...\n", to);
 	for (i = 0; i < VERB_COUNT; i++)
-		fprintf(to, "  %-9s%-18s%s\n", verbs[i].name, verbs[i].usage, verbs[i].summary);
-	fprintf(to, "  %-9s%-18s%s\n", "raw", "'JSON'",
-		"send one QMP command, print what it returns");
+		fprintf(to, FORMAT, verbs[i].name, verbs[i].usage, verbs[i].summary);
+	for (verb = ctl_long_verbs; verb->name; verb++)
+		fprintf(to, FORMAT, verb->name, verb->usage, verb->summary);
+	fprintf(to, FORMAT, "raw", "'JSON'", "send one QMP command, print what it returns");
 	fputs("GPA and SIZE are bytes: 0x100000000, 128M, 4G.\n", to);
 }
 
@@ -396,8 +394,48 @@ static int run_verb(const char *path, const struct verb *verb, int count, char *
 	return status;
 }
 
+/* The words that are no options, nor their values. */
+static int count_operands(int count, char **words)
+{
+	int operands = 0, i;
+
+	for (i = 0; i < count; i++) {
+		if (strncmp(words[i], "--", 2))
+			operands++;
+		else if (strcmp(words[i], "--ro") && strcmp(words[i], "--json"))
+			i++;
+	}
+	return operands;
+}
+
+/* NULL: there is none that takes so many operands; plug and unplug exist for ranges, too. */
+static const struct ctl_verb *find_long_verb(const char *name, int count, char **words)
+{
+	const struct ctl_verb *verb;
+
+	for (verb = ctl_long_verbs; verb->name; verb++)
+		if (!strcmp(verb->name, name) && verb->operands == count_operands(count, words))
+			return verb;
+	return NULL;
+}
+
+static int run_long_verb(const char *path, const struct ctl_verb *verb, int count, char **words)
+{
+	struct samara_error err = {0};
+	int ret = verb->run(path, count, words, &err);
+
+	if (ret == -EINVAL && err.code == -EINVAL)
+		return usage_error(&err);
+	if (!ret && fflush(stdout))
+		ret = samara_error_set(&err, -EIO, "standard output can't be written");
+	if (ret)
+		fprintf(stderr, "samara ctl: %s\n", err.text);
+	return ret ? SAMARA_EXIT_FAILURE : 0;
+}
+
 int cmd_ctl(int argc, char **argv)
 {
+	const struct ctl_verb *long_verb;
 	struct samara_error err = {0};
 	const char *path;
 	unsigned int i;
@@ -414,6 +452,9 @@ int cmd_ctl(int argc, char **argv)
 	path = strncmp(argv[1], "unix:", 5) ? argv[1] : argv[1] + 5;
 	if (!strcmp(argv[2], "raw"))
 		return run_raw(path, argc - 3, argv + 3);
+	long_verb = find_long_verb(argv[2], argc - 3, argv + 3);
+	if (long_verb)
+		return run_long_verb(path, long_verb, argc - 3, argv + 3);
 	for (i = 0; i < VERB_COUNT; i++)
 		if (!strcmp(verbs[i].name, argv[2]))
 			return run_verb(path, &verbs[i], argc - 3, argv + 3);

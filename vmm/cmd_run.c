@@ -37,6 +37,8 @@ enum {
 	OPTION_SERIAL,
 	OPTION_QMP,
 	OPTION_DOMAIN,
+	OPTION_NUMA,
+	OPTION_DIMM,
 	OPTION_NO_REBOOT,
 	OPTION_PAUSED,
 };
@@ -52,6 +54,7 @@ static const struct argp_option options[] = {
 	{"cpus", OPTION_CPUS, "N", 0, "vCPUs (1)", 2},
 	{"memory", OPTION_MEMORY, "SIZE[,...]", 0,
 	 "Memory at start (512M). ,max=SIZE: with what can be plugged (as much as at start). "
+	 ",slots=N: for that many DIMMs (32, if there is a max). "
 	 ",backing=anon|memfd: what is behind it (anon)",
 	 2},
 	{"balloon", OPTION_BALLOON, "SETTING,...", OPTION_ARG_OPTIONAL,
@@ -65,6 +68,10 @@ static const struct argp_option options[] = {
 	 "(2M). "
 	 ",node=N: NUMA node. ,packed=off: split virtqueues",
 	 2},
+	{"numa", OPTION_NUMA, "memory=SIZE,cpus=A-B:C", 0,
+	 "A NUMA node with a part of the memory and of the vCPUs; once for each node", 2},
+	{"dimm", OPTION_DIMM, "SIZE[,node=N][,id=ID]", 0,
+	 "A DIMM that is there from the start and can be unplugged", 2},
 	{"serial", OPTION_SERIAL, "TO", 0,
 	 "Where the serial port leads: stdio, pty, file:PATH or null (stdio)", 3},
 	{"qmp", OPTION_QMP, "unix:PATH", 0, "Control socket, for samara ctl and other QMP clients",
@@ -166,6 +173,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case OPTION_VIRTIO_MEM:
 		ret = parse_virtio_mem(arg, config, &err);
+		break;
+	case OPTION_NUMA:
+		ret = parse_numa(arg, config, &err);
+		break;
+	case OPTION_DIMM:
+		ret = parse_dimm(arg, config, &err);
 		break;
 	case OPTION_SERIAL:
 		ret = parse_serial(arg, &config->serial, &err);

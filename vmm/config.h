@@ -17,6 +17,12 @@
 /* Less than this holds no kernel, nor the tables beside it. */
 #define VM_MIN_MEMORY_BYTES (UINT64_C(2) << 20)
 
+/* NUMA nodes; Linux is built for many more. */
+#define VM_MAX_NODES        8
+
+/* DIMMs there may be: MEMORY_HOTPLUG_SLOTS_MAX. */
+#define VM_MAX_DIMMS        32
+
 enum chardev_kind {
 	CHARDEV_NULL,
 	CHARDEV_STDIO,
@@ -49,6 +55,16 @@ struct virtio_mem_options {
 };
 
 /**
+ * struct dimm_config - a DIMM that is there from the start
+ * @id: owned; NULL: "dimmN"
+ */
+struct dimm_config {
+	char *id;
+	uint64_t size_bytes;
+	uint32_t node;
+};
+
+/**
  * struct vm_config - what a VM shall be: filled from the command line or a domain XML
  *
  * Strings are owned by the config.
@@ -62,6 +78,16 @@ struct vm_config {
 	uint64_t memory_bytes;
 	uint64_t max_memory_bytes; /* at least memory_bytes */
 	enum guest_mm_backing backing;
+	unsigned int memory_slots; /* for DIMMs; 0: none */
+
+	/* NUMA nodes, 0: the guest hears of none. Their memory_bytes add up to the memory at start. */
+	unsigned int node_count;
+	uint64_t node_bytes[VM_MAX_NODES];
+	uint8_t cpu_nodes[VM_MAX_CPUS]; /* of each vCPU */
+
+	struct dimm_config dimms[VM_MAX_DIMMS];
+	unsigned int dimm_count;
+
 	struct chardev_config serial;
 	struct balloon_options balloon;
 	struct virtio_mem_options *virtio_mems;
@@ -96,7 +122,7 @@ int parse_size(const char *text, const char *what, uint64_t *bytes, struct samar
 
 /**
  * parse_memory(), parse_serial(), parse_qmp() - the values of options of samara run
- * @text: "512M,max=4G"; "stdio", "pty", "file:PATH" or "null"; "unix:PATH"
+ * @text: "512M,max=4G,slots=8"; "stdio", "pty", "file:PATH" or "null"; "unix:PATH"
  *
  * What was there before is freed, and stays when @text is refused.
  *
@@ -116,5 +142,14 @@ int parse_qmp(const char *text, char **path, struct samara_error *err);
  */
 int parse_balloon(const char *text, struct vm_config *config, struct samara_error *err);
 int parse_virtio_mem(const char *text, struct vm_config *config, struct samara_error *err);
+
+/**
+ * parse_numa(), parse_dimm() - add a NUMA node, a DIMM
+ * @text: "memory=2G,cpus=0-1"; "1G,node=1,id=NAME"
+ *
+ * Return: as above; -E2BIG (too many).
+ */
+int parse_numa(const char *text, struct vm_config *config, struct samara_error *err);
+int parse_dimm(const char *text, struct vm_config *config, struct samara_error *err);
 
 #endif

@@ -231,16 +231,46 @@ static int walk(struct reader *reader, xmlNode *parent, const struct rule *rules
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
+/* What libvirt counts as the domain's memory includes its memory devices; RAM at start does not. */
+static int subtract_devices(struct reader *reader, xmlNode *domain)
+{
+	struct vm_config *config = reader->config;
+	xmlNode *devices, *device;
+	uint64_t size_bytes;
+	int ret = 0;
+
+	for (devices = domain->children; devices; devices = devices->next) {
+		if (!is_element(devices) || strcmp(node_name(devices), "devices"))
+			continue;
+		for (device = devices->children; !ret && device; device = device->next) {
+			if (!is_element(device) || strcmp(node_name(device), "memory"))
+				continue;
+			ret = read_size(reader, device, "target/size", 0, &size_bytes);
+			if (!ret && size_bytes >= config->memory_bytes)
+				ret = refuse(reader, device, "it leaves no memory at start");
+			if (!ret)
+				config->memory_bytes -= size_bytes;
+		}
+	}
+	return ret;
+}
+
 static int read_memory(struct reader *reader, xmlNode *node)
 {
 	struct vm_config *config = reader->config;
-	uint64_t current_bytes;
+	uint64_t current_bytes, slots;
 	int ret;
 
 	ret = read_size(reader, node->parent, "memory", 0, &config->memory_bytes);
 	if (!ret)
 		ret = read_size(reader, node->parent, "maxMemory", config->memory_bytes,
 				&config->max_memory_bytes);
+	if (!ret)
+		ret = read_number(reader, node->parent, "string(maxMemory/@slots)", 0, &slots);
+	if (!ret)
+		config->memory_slots = slots > VM_MAX_DIMMS ? VM_MAX_DIMMS : (unsigned int)slots;
+	if (!ret && slots > VM_MAX_DIMMS)
+		pass_over(reader, node, "maxMemory has more slots than the 32 there can be");
 	if (!ret)
 		ret = read_size(reader, node->parent, "currentMemory", config->memory_bytes,
 				&current_bytes);
@@ -250,7 +280,7 @@ static int read_memory(struct reader *reader, xmlNode *node)
 			reader, node,
 			"currentMemory is less, and there is no balloon yet: the guest gets "
 			"all of it");
-	return ret;
+	return ret ? ret : subtract_devices(reader, node->parent);
 }
 
 static int read_source(struct reader *reader, xmlNode *node)
@@ -320,13 +350,75 @@ static int read_vcpu(struct reader *reader, xmlNode *node)
 	return 0;
 }
 
+/* "0-3,^2,5": libvirt's own form. */
+static int read_cell_cpus(struct reader *reader, xmlNode *cell, unsigned int node)
+{
+	char *list = get(reader, cell, "string(@cpus)"), *rest = list, *range;
+	uint8_t *cpu_nodes = reader->config->cpu_nodes;
+	int ret = list ? 0 : no_memory(reader);
+
+	while (!ret && (range = strsep(&rest, ","))) {
+		bool except = *range == '^';
+		char *end;
+		unsigned long first, last;
+
+		if (!*range)
+			continue;
+		first = last = strtoul(range + except, &end, 10);
+		if (*end == '-')
+			last = strtoul(end + 1, &end, 10);
+		if (*end || last >= VM_MAX_CPUS)
+			ret = refuse(reader, cell, "its CPUs are no list of vCPUs");
+		for (; !ret && first <= last; first++)
+			cpu_nodes[first] = except ? 0 : (uint8_t)node;
+	}
+	free(list);
+	return ret;
+}
+
+static int read_cell(struct reader *reader, xmlNode *cell)
+{
+	struct vm_config *config = reader->config;
+	unsigned int node = config->node_count;
+	char id[16];
+	int ret;
+
+	if (node == VM_MAX_NODES)
+		return refuse(reader, cell, "there are at most 8 NUMA nodes");
+	snprintf(id, sizeof(id), "%u", node);
+	if (!equals(reader, cell, "@id", id))
+		return refuse(reader, cell, "nodes are numbered from 0 on, without gaps");
+	/* libvirt writes the size as attributes here. */
+	if (!equals(reader, cell, "@unit", "KiB"))
+		return refuse(reader, cell, "its memory is not in KiB");
+	ret = read_number(reader, cell, "string(@memory)", 0, &config->node_bytes[node]);
+	if (ret)
+		return ret;
+	if (config->node_bytes[node] > UINT64_MAX / 1024)
+		return refuse(reader, cell, "its memory is over 64 bits");
+	config->node_bytes[node] *= 1024;
+	if (equals(reader, cell, "string(@memAccess)", "shared"))
+		config->backing = GUEST_MM_MEMFD;
+	if (!is_empty(reader, cell, "string(distances/sibling/@id)"))
+		pass_over(reader, cell, "the guest hears of no distances between nodes");
+	config->node_count++;
+	return read_cell_cpus(reader, cell, node);
+}
+
 static int read_numa(struct reader *reader, xmlNode *node)
 {
-	if (!equals(reader, node, "string(count(cell))", "1"))
-		return refuse(reader, node, "the guest has one NUMA node");
-	if (equals(reader, node, "string(cell/@memAccess)", "shared"))
-		reader->config->backing = GUEST_MM_MEMFD;
-	return 0;
+	static const struct rule rules[] = {
+		{"cell", READ, NULL, read_cell},
+		{"interconnects", WARN, "the guest hears of no latencies between nodes", NULL},
+		OTHERWISE,
+	};
+	struct vm_config *config = reader->config;
+	int ret = walk(reader, node, rules);
+
+	/* One node is as none, but for the guest's boot: it need not look for others. */
+	if (!ret && config->node_count == 1)
+		config->node_count = 0;
+	return ret;
 }
 
 static int read_model(struct reader *reader, xmlNode *node)
@@ -587,6 +679,37 @@ static int read_audio(struct reader *reader, xmlNode *node)
 	return pass_over(reader, node, "there is no sound");
 }
 
+static int read_dimm(struct reader *reader, xmlNode *node)
+{
+	struct vm_config *config = reader->config;
+	struct dimm_config dimm = {0};
+	char *alias = NULL;
+	uint64_t number;
+	int ret;
+
+	if (!equals(reader, node, "@model", "dimm"))
+		return refuse(reader, node, "a memory device is a dimm");
+	if (config->dimm_count == VM_MAX_DIMMS)
+		return refuse(reader, node, "there are at most 32 DIMMs");
+	if (!is_empty(reader, node, "string(source/pagesize)"))
+		return refuse(reader, node, "guest memory is on pages of 4 KiB");
+	if (!is_empty(reader, node, "string(source/nodemask)"))
+		pass_over(reader, node, "memory comes from the NUMA nodes that the host chooses");
+	ret = read_size(reader, node, "target/size", 0, &dimm.size_bytes);
+	if (!ret)
+		ret = read_number(reader, node, "string(target/node)", 0, &number);
+	if (!ret && number >= VM_MAX_NODES)
+		return refuse(reader, node, "there is no such NUMA node");
+	if (!ret)
+		ret = read_string(reader, node, "string(alias/@name)", &alias);
+	if (ret)
+		return ret;
+	dimm.node = (uint32_t)number;
+	dimm.id = alias;
+	config->dimms[config->dimm_count++] = dimm;
+	return 0;
+}
+
 static int read_devices(struct reader *reader, xmlNode *node)
 {
 	static const struct rule rules[] = {
@@ -607,7 +730,7 @@ static int read_devices(struct reader *reader, xmlNode *node)
 		{"rng", WARN, "the guest takes its entropy from the CPU", NULL},
 		{"watchdog", WARN, "nobody acts when the guest hangs", NULL},
 		{"panic", WARN, "a panic of the guest is not reported", NULL},
-		{"memory", REFUSE, "memory devices; memory is plugged with samara ctl", NULL},
+		{"memory", READ, NULL, read_dimm},
 		{"interface", REFUSE, "there is no network", NULL},
 		{"graphics", REFUSE, "there is no display", NULL},
 		{"hostdev", REFUSE, "devices of the host are not handed on", NULL},
@@ -648,7 +771,7 @@ static const struct rule domain_rules[] = {
 	{"description", PASS, NULL, NULL},
 	{"metadata", PASS, NULL, NULL},
 	{"memory", READ, NULL, read_memory},
-	{"maxMemory", PASS, NULL, NULL}, /* read with memory; slots are not needed */
+	{"maxMemory", PASS, NULL, NULL}, /* read with memory */
 	{"currentMemory", PASS, NULL, NULL},
 	{"memoryBacking", READ, NULL, read_memory_backing},
 	{"vcpu", READ, NULL, read_vcpu},

@@ -33,5 +33,35 @@ DefinitionBlock ("", "DSDT", 2, "SAMARA", "SAMARA  ", 1)
 				Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 8 }
 			})
 		}
+
+		/* pvpanic (QEMU, docs/specs/pvpanic.rst). */
+		Device (PEVT)
+		{
+			Name (_HID, "QEMU0001")
+			Name (_CRS, ResourceTemplate ()
+			{
+				IO (Decode16, 0x505, 0x505, 1, 1)
+			})
+		}
+
+		/* The power button (4.8.2.2.1.2), and the Generic Event Device (5.6.9) that tells of it. */
+		Device (PWRB)
+		{
+			Name (_HID, EisaId ("PNP0C0C"))
+		}
+
+		Device (PGED)
+		{
+			Name (_HID, "ACPI0013")
+			Name (_UID, "power button")
+			Name (_CRS, ResourceTemplate ()
+			{
+				Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { 10 }
+			})
+			Method (_EVT, 1)
+			{
+				Notify (\_SB.PWRB, 0x80)
+			}
+		}
 	}
 }

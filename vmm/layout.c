@@ -8,7 +8,7 @@ int layout_init(struct layout *layout, uint64_t memory_bytes, uint64_t max_memor
 		unsigned int phys_bits, struct samara_error *err)
 {
 	uint64_t limit = phys_bits >= 64 ? UINT64_MAX : UINT64_C(1) << phys_bits;
-	uint64_t high, end;
+	uint64_t high, end, hotplug = max_memory_bytes - memory_bytes, before_hotplug;
 
 	if (memory_bytes % SAMARA_PAGE_BYTES || max_memory_bytes % SAMARA_PAGE_BYTES)
 		return samara_error_set(err, -EINVAL,
@@ -32,7 +32,10 @@ int layout_init(struct layout *layout, uint64_t memory_bytes, uint64_t max_memor
 		layout->low_bytes = LAYOUT_LOW_MAX_BYTES;
 	layout->high_boot_bytes = memory_bytes - layout->low_bytes;
 
-	high = max_memory_bytes - layout->low_bytes;
+	before_hotplug = layout->high_boot_bytes;
+	if (hotplug && before_hotplug % LAYOUT_HOTPLUG_ALIGN)
+		before_hotplug += LAYOUT_HOTPLUG_ALIGN - before_hotplug % LAYOUT_HOTPLUG_ALIGN;
+	high = before_hotplug + hotplug;
 	if (high && (__builtin_add_overflow(LAYOUT_HIGH_GPA, high, &end) || end > limit))
 		return samara_error_set(err, -ERANGE,
 					"memory: %" PRIu64 " MiB does not fit into the %u-bit "
@@ -43,6 +46,8 @@ int layout_init(struct layout *layout, uint64_t memory_bytes, uint64_t max_memor
 	if (high && high <= limit - LAYOUT_HIGH_GPA - (LAYOUT_HIGH_ALIGN - 1))
 		high = (high + LAYOUT_HIGH_ALIGN - 1) & ~(LAYOUT_HIGH_ALIGN - 1);
 	layout->high_bytes = high;
+	layout->hotplug_gpa = hotplug ? LAYOUT_HIGH_GPA + before_hotplug : 0;
+	layout->hotplug_bytes = hotplug ? high - before_hotplug : 0;
 	return 0;
 }
 

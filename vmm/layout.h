@@ -24,6 +24,12 @@
 #define LAYOUT_HIGH_GPA          UINT64_C(0x100000000)
 #define LAYOUT_HIGH_ALIGN        UINT64_C(0x40000000)
 
+/*
+ * Linux adds and removes memory in blocks, of 128 MiB unless the guest has 64 GiB and more
+ * (arch/x86/mm/init_64.c, probe_memory_block_size()).
+ */
+#define LAYOUT_HOTPLUG_ALIGN     UINT64_C(0x8000000)
+
 /* Written by the loader, free again as soon as the kernel has its own. */
 #define LAYOUT_GDT_GPA           0x1000u
 #define LAYOUT_PAGE_TABLES_GPA   0x2000u /* six pages */
@@ -50,13 +56,18 @@
 #define LAYOUT_TSS_GPA           0xfffbd000u
 #define LAYOUT_TSS_END_GPA       0xfffc0000u
 
-/* Ports and interrupt lines; vmm/dsdt.asl names the same. */
+/*
+ * Ports and interrupt lines; vmm/dsdt.asl names the same. Memory hotplug has its own in
+ * devices/memory_hotplug_registers.h.
+ */
 #define LAYOUT_SERIAL_PORT       0x3f8u
 #define LAYOUT_SERIAL_GSI        4u
 #define LAYOUT_RTC_PORT          0x70u
 #define LAYOUT_RTC_GSI           8u
 #define LAYOUT_I8042_PORT        0x60u
+#define LAYOUT_PVPANIC_PORT      0x505u /* as QEMU has it */
 #define LAYOUT_POWER_PORT        0x600u
+#define LAYOUT_POWER_BUTTON_GSI  10u
 
 /**
  * struct layout - how much RAM there is in which window
@@ -64,6 +75,8 @@
  * @high_boot_bytes: RAM at start from LAYOUT_HIGH_GPA on
  * @high_bytes: the high window, room for hotplug included; 0: there is none
  * @device_gpa, @device_bytes: the device window, in which nothing is RAM at start; 0: there is none
+ * @hotplug_gpa, @hotplug_bytes: the end of the high window, where memory devices have their place;
+ * none if no more than the RAM at start may ever be
  */
 struct layout {
 	uint64_t low_bytes;
@@ -71,6 +84,8 @@ struct layout {
 	uint64_t high_bytes;
 	gpa_t device_gpa;
 	uint64_t device_bytes;
+	gpa_t hotplug_gpa;
+	uint64_t hotplug_bytes;
 };
 
 /**

@@ -111,7 +111,7 @@ int boot_load(struct guest_mm *mm, const struct boot_request *request, struct bo
 	struct boot_data data = {.kernel = &kernel, .map = &map, .rsdp = request->rsdp};
 	int ret;
 
-	ret = memory_map_build(&map, mm, err);
+	ret = memory_map_build(&map, mm, request->holes, request->hole_count, err);
 	if (ret)
 		return ret;
 	ret = kernel_parse(request->kernel, &map, &kernel, err);

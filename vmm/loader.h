@@ -55,11 +55,14 @@ struct kernel {
  * @initrd: its name is NULL when there is none
  * @cmdline: NULL is ""
  * @rsdp: gpa of the ACPI root pointer, 0: none
+ * @holes: memory that the kernel is not told of, see memory_map_build()
  */
 struct boot_request {
 	const struct image *kernel, *initrd;
 	const char *cmdline;
 	gpa_t rsdp;
+	const struct memory_map_hole *holes;
+	unsigned int hole_count;
 };
 
 /**

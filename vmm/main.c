@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mm/lock.h"
 #include "vmm/commands.h"
 
 static const struct {
@@ -75,7 +76,7 @@ int main(int argc, char **argv)
 		return flushed();
 	}
 	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
-		printf("samara %s (LOCK=%s)\n", SAMARA_VERSION, SAMARA_LOCK);
+		printf("samara %s (LOCK=%s)\n", SAMARA_VERSION, lock_design);
 		return flushed();
 	}
 	for (i = 0; i < COMMANDS; i++) {

@@ -43,9 +43,12 @@ static gpa_t max_gpa(gpa_t a, gpa_t b)
 /**
  * struct builder - regions come in ascending order; reserved ranges are put in between
  * @reserved_low: the range below 1 MiB is in the map
+ * @holes: what is left out
  */
 struct builder {
 	struct memory_map *map;
+	const struct memory_map_hole *holes;
+	unsigned int hole_count;
 	bool reserved_low, reserved_high;
 };
 
@@ -63,26 +66,44 @@ static void add_reserved_high(struct builder *builder)
 	builder->reserved_high = true;
 }
 
-static int add_region(const struct guest_mm_region *region, void *arg)
+static int add_ram(struct builder *builder, gpa_t first, gpa_t end)
 {
-	struct builder *builder = arg;
-	gpa_t end = region->gpa + region->size_bytes;
-	int ret;
+	int ret = add(builder->map, first, min_gpa(end, LAYOUT_RESERVED_GPA), MEMORY_RAM);
 
-	if ((region->prot & GUEST_MM_RDWR) != GUEST_MM_RDWR)
-		return 0;
-	ret = add(builder->map, region->gpa, min_gpa(end, LAYOUT_RESERVED_GPA), MEMORY_RAM);
 	if (ret || end <= LAYOUT_RESERVED_GPA)
 		return ret;
 	add_reserved_low(builder);
-	if (region->gpa >= LAYOUT_HIGH_GPA)
+	if (first >= LAYOUT_HIGH_GPA)
 		add_reserved_high(builder);
-	return add(builder->map, max_gpa(region->gpa, LAYOUT_KERNEL_MIN_GPA), end, MEMORY_RAM);
+	return add(builder->map, max_gpa(first, LAYOUT_KERNEL_MIN_GPA), end, MEMORY_RAM);
 }
 
-int memory_map_build(struct memory_map *map, struct guest_mm *mm, struct samara_error *err)
+static int add_region(const struct guest_mm_region *region, void *arg)
 {
-	struct builder builder = {.map = map};
+	gpa_t first = region->gpa, end = region->gpa + region->size_bytes;
+	struct builder *builder = arg;
+	int ret = 0;
+
+	if ((region->prot & GUEST_MM_RDWR) != GUEST_MM_RDWR)
+		return 0;
+	for (unsigned int i = 0; !ret && i < builder->hole_count; i++) {
+		const struct memory_map_hole *hole = &builder->holes[i];
+		gpa_t hole_end = hole->gpa + hole->size_bytes;
+
+		if (hole_end <= first || hole->gpa >= end)
+			continue;
+		if (hole->gpa > first)
+			ret = add_ram(builder, first, hole->gpa);
+		first = min_gpa(hole_end, end);
+	}
+	return ret || first == end ? ret : add_ram(builder, first, end);
+}
+
+int memory_map_build(struct memory_map *map, struct guest_mm *mm,
+		     const struct memory_map_hole *holes, unsigned int hole_count,
+		     struct samara_error *err)
+{
+	struct builder builder = {.map = map, .holes = holes, .hole_count = hole_count};
 
 	map->count = 0;
 	map->ram_count = 0;

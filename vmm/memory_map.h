@@ -32,8 +32,18 @@ struct memory_map {
 	unsigned int count, ram_count;
 };
 
+/* How many ranges can be left out: as many as there may be memory devices, and more. */
+#define MEMORY_MAP_HOLES 64
+
+/* A range that is memory and that the kernel is not told of: it finds a device that has it. */
+struct memory_map_hole {
+	gpa_t gpa;
+	uint64_t size_bytes;
+};
+
 /**
  * memory_map_build() - describe what is memory now
+ * @holes: what to leave out, in ascending order without overlaps; NULL when there are none
  *
  * RAM is what is plugged and writable, so after a reset the kernel sees the memory that there is
  * then.
@@ -42,7 +52,9 @@ struct memory_map {
  * Return: 0, -EINVAL (no RAM below 640 KiB or none at 1 MiB: nothing to boot in), -ENOSPC (more
  * separate ranges than the map has room for).
  */
-int memory_map_build(struct memory_map *map, struct guest_mm *mm, struct samara_error *err);
+int memory_map_build(struct memory_map *map, struct guest_mm *mm,
+		     const struct memory_map_hole *holes, unsigned int hole_count,
+		     struct samara_error *err);
 
 /**
  * memory_map_ram_end() - how far RAM reaches from @gpa without a gap

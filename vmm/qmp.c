@@ -148,10 +148,10 @@ static void flush(struct qmp_client *client)
 	forget_output(client);
 }
 
-static void listener(enum vm_event event, bool by_guest, void *arg)
+static void listener(const struct vm_notice *notice, void *arg)
 {
 	struct qmp_server *server = arg;
-	char *text = qmp_event_message(event, by_guest);
+	char *text = qmp_event_message(notice);
 	struct qmp_client *client;
 
 	pthread_mutex_lock(&server->lock);

@@ -24,6 +24,7 @@ struct qmp_client {
 	char *path;
 	char *line; /* read so far; the first line_bytes of it are a line that was handed out */
 	size_t used_bytes, capacity_bytes, line_bytes;
+	json_t *events; /* that came before a reply, oldest first */
 };
 
 static int make_room(struct qmp_client *client)
@@ -107,9 +108,8 @@ static int next_message(struct qmp_client *client, int timeout_ms, json_t **mess
 	if (ret == -ECONNRESET)
 		return samara_error_set(err, ret, "%s: the connection was lost", client->path);
 	if (ret == -ETIMEDOUT)
-		return samara_error_set(err, ret,
-					"%s: not a QMP server: no greeting within %d seconds",
-					client->path, GREETING_MS / 1000);
+		return samara_error_set(err, ret, "%s: nothing came for %d ms", client->path,
+					timeout_ms);
 	if (ret)
 		return samara_error_set(err, ret, "%s: receive: %s", client->path, strerror(-ret));
 	*message = json_loadb(client->line, length_bytes, 0, &reason);
@@ -160,6 +160,34 @@ static int send_message(struct qmp_client *client, json_t *message, struct samar
 	return ret;
 }
 
+/* An event that can't be kept is as one that came before anybody listened. */
+static void keep_event(struct qmp_client *client, json_t *event)
+{
+	if (!client->events)
+		client->events = json_array();
+	if (json_array_size(client->events) == QMP_CLIENT_EVENTS_MAX)
+		json_array_remove(client->events, 0);
+	json_array_append(client->events, event);
+}
+
+int qmp_client_next_event(struct qmp_client *client, int timeout_ms, json_t **event,
+			  struct samara_error *err)
+{
+	int ret;
+
+	if (json_array_size(client->events)) {
+		*event = json_incref(json_array_get(client->events, 0));
+		json_array_remove(client->events, 0);
+		return 0;
+	}
+	/* Part of one may have come: without a wait there is no more of it. */
+	ret = next_message(client, timeout_ms, event, err);
+	if (ret || json_object_get(*event, "event"))
+		return ret;
+	json_decref(*event);
+	return samara_error_set(err, -EPROTO, "%s: the server sent what is no event", client->path);
+}
+
 int qmp_client_run(struct qmp_client *client, json_t *command, json_t **result,
 		   struct samara_error *err)
 {
@@ -183,7 +211,9 @@ int qmp_client_run(struct qmp_client *client, json_t *command, json_t **result,
 			const char *text = json_string_value(json_object_get(value, "desc"));
 
 			ret = samara_error_set(err, -EREMOTEIO, "%s", text ? text : "refused");
-		} else if (!json_object_get(message, "event")) {
+		} else if (json_object_get(message, "event")) {
+			keep_event(client, message);
+		} else {
 			ret = samara_error_set(err, -EPROTO,
 					       "%s: the server sent neither reply nor event",
 					       client->path);
@@ -199,6 +229,10 @@ static int shake_hands(struct qmp_client *client, struct samara_error *err)
 	int ret;
 
 	ret = next_message(client, GREETING_MS, &greeting, err);
+	if (ret == -ETIMEDOUT)
+		return samara_error_set(err, ret,
+					"%s: not a QMP server: no greeting within %d seconds",
+					client->path, GREETING_MS / 1000);
 	if (ret)
 		return ret;
 	error = json_object_get(json_object_get(greeting, "error"), "desc");
@@ -279,6 +313,7 @@ void qmp_client_close(struct qmp_client *client)
 		return;
 	if (client->fd >= 0)
 		close(client->fd);
+	json_decref(client->events);
 	free(client->path);
 	free(client->line);
 	free(client);

@@ -18,23 +18,30 @@
  */
 
 enum qmp_arg_type {
-	QMP_ARG_SIZE,   /* bytes or an address: a 64-bit integer, or a string like "4G", "0x1000" */
-	QMP_ARG_ENUM,   /* one of a list of words */
-	QMP_ARG_STRINGS /* an array of strings */
+	QMP_ARG_SIZE, /* bytes or an address: a 64-bit integer, or a string like "4G", "0x1000" */
+	QMP_ARG_ENUM, /* one of a list of words */
+	QMP_ARG_STRINGS, /* an array of strings */
+	QMP_ARG_STRING,
+	QMP_ARG_BOOL,
+	QMP_ARG_ANY,     /* any value: the command looks itself */
+	QMP_ARG_OBJECT,  /* for results: an object */
+	QMP_ARG_OBJECTS, /* for results: an array of objects */
 };
 
 /**
- * struct qmp_arg - one argument of a command; immutable
+ * struct qmp_arg - one argument of a command, or a member of a result or event; immutable
  * @words: for QMP_ARG_ENUM, ended by NULL
+ * @members: for QMP_ARG_OBJECT and _OBJECTS, ended by one without a name
  */
 struct qmp_arg {
 	const char *name;
 	enum qmp_arg_type type;
 	bool optional;
 	const char *const *words;
+	const struct qmp_arg *members;
 };
 
-#define QMP_ARGS_MAX 8
+#define QMP_ARGS_MAX 20
 
 /**
  * struct qmp_session - what the server knows of one client's conversation
@@ -54,6 +61,8 @@ struct qmp_command;
  * @error_class: the class of an error, NULL gives GenericError
  *
  * The rest is the dispatcher's; commands use qmp_size() and its like. One thread's own.
+ *
+ * @args: what is declared: the command's arguments, or those of the variant that was chosen
  */
 struct qmp_call {
 	struct qmp_session *session;
@@ -63,37 +72,80 @@ struct qmp_call {
 	struct samara_error err;
 
 	const struct qmp_command *command;
+	const struct qmp_arg *args;
 	json_t *values[QMP_ARGS_MAX]; /* borrowed; NULL: not given */
 	uint64_t sizes[QMP_ARGS_MAX];
 };
 
 /**
- * struct qmp_command - a row of the command table; immutable
+ * struct qmp_variant - a command whose arguments depend on one of them; immutable
+ * @name: the value of that one: "pc-dimm"
+ * @args: all that the command takes then; ended by one without a name
+ */
+struct qmp_variant {
+	const char *name;
+	const struct qmp_arg *args;
+	int (*run)(struct qmp_call *call);
+};
+
+/**
+ * struct qmp_command - a row of a command table; immutable
  * @args: ended by one without a name; NULL: none
  * @before_negotiation: whether it is for before qmp_capabilities, and for then only
  * @run: returns 0, or -errno with call->err set; client's own thread, may sleep
+ * @returns: what it returns, NULL: {}
+ * @tag, @variants: which argument decides, and between what (ended by one without a name); then
+ * @args and @run are not used
  */
 struct qmp_command {
 	const char *name;
 	const struct qmp_arg *args;
 	bool before_negotiation;
 	int (*run)(struct qmp_call *call);
+	const struct qmp_arg *returns;
+	const char *tag;
+	const struct qmp_variant *variants;
 };
 
-/* The command table, ended by an entry without a name (qmp_commands.c). */
-extern const struct qmp_command qmp_commands[];
+/**
+ * struct qmp_event - an event as clients get it; immutable
+ * @members: of its data, ended by one without a name; NULL: there is none
+ */
+struct qmp_event {
+	const char *name;
+	const struct qmp_arg *members;
+};
 
-/* Commands of vmm/qmp_virtio.c. */
-int qmp_virtio_balloon(struct qmp_call *call);
-int qmp_virtio_balloon_stats(struct qmp_call *call);
-int qmp_virtio_mem(struct qmp_call *call);
-int qmp_query_virtio(struct qmp_call *call);
+/* The command tables, each ended by an entry without a name; ended by NULL (qmp_commands.c). */
+extern const struct qmp_command *const qmp_command_tables[];
+
+/* Those about memory devices (qmp_memory.c). */
+extern const struct qmp_command qmp_memory_commands[];
+
+/* samara's own about virtio devices (qmp_virtio.c). */
+extern const struct qmp_command qmp_virtio_commands[];
+
+/* The events, by enum vm_event; ended by an entry without a name (qmp_event.c). */
+extern const struct qmp_event qmp_events[];
+
+/* What clients can use, as query-qmp-schema returns it (QEMU, qapi/introspect.json). */
+json_t *qmp_schema(void);
 
 /* Whether an argument that the command declares was given, and its value. */
 bool qmp_has(const struct qmp_call *call, const char *name);
 uint64_t qmp_size(const struct qmp_call *call, const char *name);
 const char *qmp_word(const struct qmp_call *call, const char *name);
 const json_t *qmp_strings(const struct qmp_call *call, const char *name);
+const json_t *qmp_value(const struct qmp_call *call, const char *name);
+
+/* The value, or @missing if it was not given. */
+bool qmp_bool(const struct qmp_call *call, const char *name, bool missing);
+
+/* A number that may be past JSON's (jansson's) signed 64 bits: those as a string, which we read. */
+json_t *qmp_number(uint64_t value);
+
+/* End a query: @result is the reply; NULL: out of memory. Return: what the command returns. */
+int qmp_answer(struct qmp_call *call, json_t *result);
 
 /**
  * qmp_dispatch() - carry out one message of a client
@@ -107,7 +159,10 @@ char *qmp_dispatch(struct qmp_session *session, const char *text, size_t length_
 /* Messages that are no replies. Each to be freed; NULL when out of memory. */
 char *qmp_greeting(void);
 char *qmp_error_message(const char *error_class, const char *text);
-char *qmp_event_message(enum vm_event event, bool by_guest);
+char *qmp_event_message(const struct vm_notice *notice);
+
+/* The event as JSON, to be released; NULL when out of memory (qmp_event.c). */
+json_t *qmp_event(const struct vm_notice *notice);
 
 /* The version of samara and of the QMP dialect, as query-version shows it. */
 json_t *qmp_version(void);

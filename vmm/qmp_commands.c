@@ -9,36 +9,14 @@
 #include <string.h>
 
 #include "devices/bus.h"
+#include "vmm/dimm.h"
 #include "vmm/qmp_command.h"
-
-/* A number that may be past JSON's (jansson's) signed 64 bits: those as a string, which we read. */
-static json_t *number(uint64_t value)
-{
-	char text[24];
-
-	if (value <= INT64_MAX)
-		return json_integer((json_int_t)value);
-	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)value);
-	return json_string(text);
-}
-
-static int no_memory(struct qmp_call *call)
-{
-	return samara_error_set(&call->err, -ENOMEM, "%s: out of memory", call->command->name);
-}
-
-/* End a query: @result is the reply. */
-static int answer(struct qmp_call *call, json_t *result)
-{
-	call->result = result;
-	return result ? 0 : no_memory(call);
-}
 
 /* ---- The protocol itself ------------------------------------------------------------------- */
 
 static const struct qmp_arg capabilities_args[] = {
-	{"enable", QMP_ARG_STRINGS, true, NULL},
-	{NULL, 0, false, NULL},
+	{"enable", QMP_ARG_STRINGS, true, NULL, NULL},
+	{NULL, 0, false, NULL, NULL},
 };
 
 static int qmp_capabilities(struct qmp_call *call)
@@ -56,21 +34,34 @@ static int qmp_capabilities(struct qmp_call *call)
 
 static int query_version(struct qmp_call *call)
 {
-	return answer(call, qmp_version());
+	return qmp_answer(call, qmp_version());
+}
+
+static json_t *list_commands(void)
+{
+	const struct qmp_command *const *table, *command;
+	json_t *list = json_array();
+
+	for (table = qmp_command_tables; list && *table; table++) {
+		for (command = *table; command->name; command++) {
+			if (json_array_append_new(list,
+						  json_pack("{s:s}", "name", command->name))) {
+				json_decref(list);
+				return NULL;
+			}
+		}
+	}
+	return list;
 }
 
 static int query_commands(struct qmp_call *call)
 {
-	const struct qmp_command *command;
-	json_t *list = json_array();
+	return qmp_answer(call, list_commands());
+}
 
-	for (command = qmp_commands; list && command->name; command++) {
-		if (json_array_append_new(list, json_pack("{s:s}", "name", command->name))) {
-			json_decref(list);
-			list = NULL;
-		}
-	}
-	return answer(call, list);
+static int query_qmp_schema(struct qmp_call *call)
+{
+	return qmp_answer(call, qmp_schema());
 }
 
 /* ---- The virtual machine --------------------------------------------------------------------- */
@@ -79,7 +70,7 @@ static int query_name(struct qmp_call *call)
 {
 	const char *name = vm_get_config(call->vm)->name;
 
-	return answer(call, json_pack("{s:s}", "name", name ? name : "samara"));
+	return qmp_answer(call, json_pack("{s:s}", "name", name ? name : "samara"));
 }
 
 static int query_status(struct qmp_call *call)
@@ -92,8 +83,8 @@ static int query_status(struct qmp_call *call)
 	};
 	enum vm_state state = vm_get_state(call->vm);
 
-	return answer(call, json_pack("{s:b, s:b, s:s}", "running", state == VM_RUNNING,
-				      "singlestep", 0, "status", names[state]));
+	return qmp_answer(call, json_pack("{s:b, s:b, s:s}", "running", state == VM_RUNNING,
+					  "singlestep", 0, "status", names[state]));
 }
 
 static json_t *describe_cpu(struct vm *vm, unsigned int index)
@@ -117,7 +108,7 @@ static int query_cpus_fast(struct qmp_call *call)
 			list = NULL;
 		}
 	}
-	return answer(call, list);
+	return qmp_answer(call, list);
 }
 
 static int stop(struct qmp_call *call)
@@ -136,6 +127,12 @@ static int system_reset(struct qmp_call *call)
 	return 0;
 }
 
+static int system_powerdown(struct qmp_call *call)
+{
+	vm_powerdown(call->vm);
+	return 0;
+}
+
 static int quit(struct qmp_call *call)
 {
 	vm_quit(call->vm);
@@ -147,30 +144,30 @@ static int quit(struct qmp_call *call)
 static const char *const prot_words[] = {"rw", "ro", NULL};
 
 static const struct qmp_arg range_args[] = {
-	{"gpa", QMP_ARG_SIZE, false, NULL},
-	{"size", QMP_ARG_SIZE, false, NULL},
-	{NULL, 0, false, NULL},
+	{"gpa", QMP_ARG_SIZE, false, NULL, NULL},
+	{"size", QMP_ARG_SIZE, false, NULL, NULL},
+	{NULL, 0, false, NULL, NULL},
 };
 
 static const struct qmp_arg plug_args[] = {
-	{"gpa", QMP_ARG_SIZE, false, NULL},
-	{"size", QMP_ARG_SIZE, false, NULL},
-	{"prot", QMP_ARG_ENUM, true, prot_words},
-	{NULL, 0, false, NULL},
+	{"gpa", QMP_ARG_SIZE, false, NULL, NULL},
+	{"size", QMP_ARG_SIZE, false, NULL, NULL},
+	{"prot", QMP_ARG_ENUM, true, prot_words, NULL},
+	{NULL, 0, false, NULL, NULL},
 };
 
 static const struct qmp_arg protect_args[] = {
-	{"gpa", QMP_ARG_SIZE, false, NULL},
-	{"size", QMP_ARG_SIZE, false, NULL},
-	{"prot", QMP_ARG_ENUM, false, prot_words},
-	{NULL, 0, false, NULL},
+	{"gpa", QMP_ARG_SIZE, false, NULL, NULL},
+	{"size", QMP_ARG_SIZE, false, NULL, NULL},
+	{"prot", QMP_ARG_ENUM, false, prot_words, NULL},
+	{NULL, 0, false, NULL, NULL},
 };
 
 static const struct qmp_arg remap_args[] = {
-	{"gpa", QMP_ARG_SIZE, false, NULL},
-	{"size", QMP_ARG_SIZE, false, NULL},
-	{"new-gpa", QMP_ARG_SIZE, false, NULL},
-	{NULL, 0, false, NULL},
+	{"gpa", QMP_ARG_SIZE, false, NULL, NULL},
+	{"size", QMP_ARG_SIZE, false, NULL, NULL},
+	{"new-gpa", QMP_ARG_SIZE, false, NULL, NULL},
+	{NULL, 0, false, NULL, NULL},
 };
 
 static unsigned int prot(const struct qmp_call *call)
@@ -237,10 +234,10 @@ static int collect(const struct guest_mm_region *region, void *arg)
 static json_t *describe_region(const struct guest_mm_region *region)
 {
 	return json_pack(
-		"{s:o, s:o, s:s, s:s, s:o, s:b}", "gpa", number(region->gpa), "size",
-		number(region->size_bytes), "prot", region->prot & GUEST_MM_WRITE ? "rw" : "ro",
+		"{s:o, s:o, s:s, s:s, s:o, s:b}", "gpa", qmp_number(region->gpa), "size",
+		qmp_number(region->size_bytes), "prot", region->prot & GUEST_MM_WRITE ? "rw" : "ro",
 		"backing", region->backing == GUEST_MM_MEMFD ? "memfd" : "anon", "populated",
-		number(region->populated_pages * SAMARA_PAGE_BYTES), "locked", region->locked);
+		qmp_number(region->populated_pages * SAMARA_PAGE_BYTES), "locked", region->locked);
 }
 
 static int regions(struct qmp_call *call)
@@ -259,16 +256,19 @@ static int regions(struct qmp_call *call)
 		json_decref(list);
 		list = NULL;
 	}
-	return answer(call, list);
+	return qmp_answer(call, list);
 }
 
 static int stats(struct qmp_call *call)
 {
 	struct bus_counters mmio = {0}, pio = {0};
 	struct guest_mm_stats mm = {0};
+	uint64_t ost_passed = 0, ost_dropped = 0;
 	json_t *result = json_object();
 	unsigned int i;
 
+	if (vm_dimms(call->vm))
+		dimms_get_reports(vm_dimms(call->vm), &ost_passed, &ost_dropped);
 	guest_mm_get_stats(vm_mm(call->vm), &mm);
 	vm_get_bus_counters(call->vm, &mmio, &pio);
 	const struct {
@@ -302,57 +302,98 @@ static int stats(struct qmp_call *call)
 		{"pio-reads", pio.reads},
 		{"pio-writes", pio.writes},
 		{"pio-nowhere", pio.nowhere},
+		{"ost-reports", ost_passed},
+		{"ost-reports-dropped", ost_dropped},
 	};
 
 	json_object_set_new(result, "lock", json_string(mm.lock));
 	for (i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
-		if (json_object_set_new(result, counters[i].name, number(counters[i].value))) {
+		if (json_object_set_new(result, counters[i].name, qmp_number(counters[i].value))) {
 			json_decref(result);
-			return no_memory(call);
+			return qmp_answer(call, NULL);
 		}
 	}
-	return answer(call, result);
+	return qmp_answer(call, result);
 }
 
-static const struct qmp_arg balloon_args[] = {
-	{"size", QMP_ARG_SIZE, false, NULL},
-	{NULL, 0, false, NULL},
-};
+/* ---- What they return ------------------------------------------------------------------------ */
 
-static const struct qmp_arg balloon_stats_args[] = {
-	{"interval", QMP_ARG_SIZE, false, NULL},
-	{NULL, 0, false, NULL},
-};
+#define END                                \
+	{                                  \
+		NULL, 0, false, NULL, NULL \
+	}
+#define MEMBER(name, type)                              \
+	{                                               \
+		name, QMP_ARG_##type, false, NULL, NULL \
+	}
 
-static const struct qmp_arg virtio_mem_args[] = {
-	{"index", QMP_ARG_SIZE, false, NULL},
-	{"size", QMP_ARG_SIZE, false, NULL},
-	{NULL, 0, false, NULL},
-};
+static const struct qmp_arg version_numbers[] = {MEMBER("major", SIZE), MEMBER("minor", SIZE),
+						 MEMBER("micro", SIZE), END};
+static const struct qmp_arg version_members[] = {
+	{"qemu", QMP_ARG_OBJECT, false, NULL, version_numbers}, MEMBER("package", STRING), END};
+static const struct qmp_arg version_result = {NULL, QMP_ARG_OBJECT, false, NULL, version_members};
+
+static const struct qmp_arg name_members[] = {MEMBER("name", STRING), END};
+static const struct qmp_arg name_result = {NULL, QMP_ARG_OBJECT, false, NULL, name_members};
+static const struct qmp_arg names_result = {NULL, QMP_ARG_OBJECTS, false, NULL, name_members};
+
+static const struct qmp_arg status_members[] = {MEMBER("running", BOOL), MEMBER("singlestep", BOOL),
+						MEMBER("status", STRING), END};
+static const struct qmp_arg status_result = {NULL, QMP_ARG_OBJECT, false, NULL, status_members};
+
+static const struct qmp_arg cpu_place[] = {MEMBER("socket-id", SIZE), MEMBER("core-id", SIZE),
+					   MEMBER("thread-id", SIZE), END};
+static const struct qmp_arg cpu_members[] = {
+	MEMBER("cpu-index", SIZE), MEMBER("qom-path", STRING),
+	MEMBER("thread-id", SIZE), {"props", QMP_ARG_OBJECT, false, NULL, cpu_place},
+	MEMBER("target", STRING),  END};
+static const struct qmp_arg cpus_result = {NULL, QMP_ARG_OBJECTS, false, NULL, cpu_members};
+
+static const struct qmp_arg region_members[] = {MEMBER("gpa", SIZE),
+						MEMBER("size", SIZE),
+						MEMBER("prot", STRING),
+						MEMBER("backing", STRING),
+						MEMBER("populated", SIZE),
+						MEMBER("locked", BOOL),
+						END};
+static const struct qmp_arg regions_result = {NULL, QMP_ARG_OBJECTS, false, NULL, region_members};
+
+/* Counters come with versions: nobody is to rely on one by its type. */
+static const struct qmp_arg any_result = {NULL, QMP_ARG_ANY, false, NULL, NULL};
 
 /* ---- The table ------------------------------------------------------------------------------- */
 
-const struct qmp_command qmp_commands[] = {
-	{"qmp_capabilities", capabilities_args, true, qmp_capabilities},
-	{"query-version", NULL, false, query_version},
-	{"query-commands", NULL, false, query_commands},
-	{"query-name", NULL, false, query_name},
-	{"query-status", NULL, false, query_status},
-	{"query-cpus-fast", NULL, false, query_cpus_fast},
-	{"stop", NULL, false, stop},
-	{"cont", NULL, false, cont},
-	{"system_reset", NULL, false, system_reset},
-	{"quit", NULL, false, quit},
-	{"x-samara-plug", plug_args, false, plug},
-	{"x-samara-unplug", range_args, false, unplug},
-	{"x-samara-remap", remap_args, false, remap},
-	{"x-samara-protect", protect_args, false, protect},
-	{"x-samara-populate", range_args, false, populate},
-	{"x-samara-balloon", balloon_args, false, qmp_virtio_balloon},
-	{"x-samara-balloon-stats", balloon_stats_args, false, qmp_virtio_balloon_stats},
-	{"x-samara-virtio-mem", virtio_mem_args, false, qmp_virtio_mem},
-	{"x-samara-query-virtio", NULL, false, qmp_query_virtio},
-	{"x-samara-regions", NULL, false, regions},
-	{"x-samara-stats", NULL, false, stats},
-	{NULL, NULL, false, NULL},
+#define COMMAND(name, args, run)                         \
+	{                                                \
+		name, args, false, run, NULL, NULL, NULL \
+	}
+#define QUERY(name, args, run, result)                     \
+	{                                                  \
+		name, args, false, run, result, NULL, NULL \
+	}
+
+static const struct qmp_command commands[] = {
+	{"qmp_capabilities", capabilities_args, true, qmp_capabilities, NULL, NULL, NULL},
+	QUERY("query-version", NULL, query_version, &version_result),
+	QUERY("query-commands", NULL, query_commands, &names_result),
+	QUERY("query-qmp-schema", NULL, query_qmp_schema, &any_result),
+	QUERY("query-name", NULL, query_name, &name_result),
+	QUERY("query-status", NULL, query_status, &status_result),
+	QUERY("query-cpus-fast", NULL, query_cpus_fast, &cpus_result),
+	COMMAND("stop", NULL, stop),
+	COMMAND("cont", NULL, cont),
+	COMMAND("system_reset", NULL, system_reset),
+	COMMAND("system_powerdown", NULL, system_powerdown),
+	COMMAND("quit", NULL, quit),
+	COMMAND("x-samara-plug", plug_args, plug),
+	COMMAND("x-samara-unplug", range_args, unplug),
+	COMMAND("x-samara-remap", remap_args, remap),
+	COMMAND("x-samara-protect", protect_args, protect),
+	COMMAND("x-samara-populate", range_args, populate),
+	QUERY("x-samara-regions", NULL, regions, &regions_result),
+	QUERY("x-samara-stats", NULL, stats, &any_result),
+	COMMAND(NULL, NULL, NULL),
 };
+
+const struct qmp_command *const qmp_command_tables[] = {commands, qmp_memory_commands,
+							qmp_virtio_commands, NULL};

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "vmm/qmp_command.h"
 
@@ -61,43 +60,17 @@ char *qmp_greeting(void)
 		json_pack("{s:{s:o, s:[]}}", "QMP", "version", qmp_version(), "capabilities"));
 }
 
-char *qmp_event_message(enum vm_event event, bool by_guest)
+char *qmp_event_message(const struct vm_notice *notice)
 {
-	const char *name = NULL, *reason = NULL;
-	struct timespec now;
-	json_t *message;
-
-	switch (event) {
-	case VM_EVENT_STOP:
-		name = "STOP";
-		break;
-	case VM_EVENT_RESUME:
-		name = "RESUME";
-		break;
-	case VM_EVENT_RESET:
-		name = "RESET";
-		reason = by_guest ? "guest-reset" : "host-qmp-system-reset";
-		break;
-	case VM_EVENT_SHUTDOWN:
-		name = "SHUTDOWN";
-		reason = by_guest ? "guest-shutdown" : "host-qmp-quit";
-		break;
-	}
-	clock_gettime(CLOCK_REALTIME, &now);
-	message = json_pack("{s:{s:I, s:I}, s:s}", "timestamp", "seconds", (json_int_t)now.tv_sec,
-			    "microseconds", (json_int_t)(now.tv_nsec / 1000), "event", name);
-	if (message && reason)
-		json_object_set_new(message, "data",
-				    json_pack("{s:b, s:s}", "guest", by_guest, "reason", reason));
-	return to_wire(message);
+	return to_wire(qmp_event(notice));
 }
 
 static unsigned int arg_index(const struct qmp_call *call, const char *name)
 {
 	unsigned int i;
 
-	for (i = 0; call->command->args[i].name; i++)
-		if (!strcmp(call->command->args[i].name, name))
+	for (i = 0; call->args[i].name; i++)
+		if (!strcmp(call->args[i].name, name))
 			return i;
 	assert(!"a command asks for an argument that it does not declare");
 	return 0;
@@ -121,6 +94,36 @@ const char *qmp_word(const struct qmp_call *call, const char *name)
 const json_t *qmp_strings(const struct qmp_call *call, const char *name)
 {
 	return call->values[arg_index(call, name)];
+}
+
+const json_t *qmp_value(const struct qmp_call *call, const char *name)
+{
+	return call->values[arg_index(call, name)];
+}
+
+bool qmp_bool(const struct qmp_call *call, const char *name, bool missing)
+{
+	const json_t *value = call->values[arg_index(call, name)];
+
+	return value ? json_is_true(value) : missing;
+}
+
+json_t *qmp_number(uint64_t value)
+{
+	char text[24];
+
+	if (value <= INT64_MAX)
+		return json_integer((json_int_t)value);
+	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)value);
+	return json_string(text);
+}
+
+int qmp_answer(struct qmp_call *call, json_t *result)
+{
+	call->result = result;
+	return result ? 0
+		      : samara_error_set(&call->err, -ENOMEM, "%s: out of memory",
+					 call->command->name);
 }
 
 static int wrong_type(struct qmp_call *call, const struct qmp_arg *arg, const char *expected)
@@ -196,6 +199,16 @@ static int check_arg(struct qmp_call *call, const struct qmp_arg *arg, unsigned 
 		return check_enum(call, arg, value);
 	case QMP_ARG_STRINGS:
 		return check_strings(call, arg, value);
+	case QMP_ARG_STRING:
+		return json_is_string(value) ? 0 : wrong_type(call, arg, "string");
+	case QMP_ARG_BOOL:
+		return json_is_boolean(value) ? 0 : wrong_type(call, arg, "boolean");
+	case QMP_ARG_OBJECT:
+		return json_is_object(value) ? 0 : wrong_type(call, arg, "object");
+	case QMP_ARG_OBJECTS:
+		return json_is_array(value) ? 0 : wrong_type(call, arg, "array");
+	case QMP_ARG_ANY:
+		return 0;
 	}
 	return -EINVAL;
 }
@@ -203,7 +216,7 @@ static int check_arg(struct qmp_call *call, const struct qmp_arg *arg, unsigned 
 /* Sort @arguments (NULL: none) into the call, and hold them against the declaration. */
 static int check_args(struct qmp_call *call, json_t *arguments)
 {
-	const struct qmp_arg *args = call->command->args;
+	const struct qmp_arg *args = call->args;
 	const char *name;
 	json_t *value;
 	unsigned int i;
@@ -229,12 +242,51 @@ static int check_args(struct qmp_call *call, json_t *arguments)
 
 static const struct qmp_command *find_command(const char *name)
 {
-	const struct qmp_command *command;
+	const struct qmp_command *const *table, *command;
 
-	for (command = qmp_commands; command->name; command++)
-		if (!strcmp(command->name, name))
-			return command;
+	for (table = qmp_command_tables; *table; table++)
+		for (command = *table; command->name; command++)
+			if (!strcmp(command->name, name))
+				return command;
 	return NULL;
+}
+
+/* Choose by the argument that decides. Return: 0 with *variant, or an error. */
+static int find_variant(struct qmp_call *call, const json_t *arguments,
+			const struct qmp_variant **variant)
+{
+	const char *tag = call->command->tag;
+	const json_t *value = json_object_get(arguments, tag);
+
+	if (!value)
+		return samara_error_set(&call->err, -EINVAL, "Parameter '%s' is missing", tag);
+	if (!json_is_string(value))
+		return samara_error_set(&call->err, -EINVAL,
+					"Invalid parameter type for '%s', expected: string", tag);
+	for (*variant = call->command->variants; (*variant)->name; ++*variant)
+		if (!strcmp((*variant)->name, json_string_value(value)))
+			return 0;
+	return samara_error_set(&call->err, -EINVAL, "Parameter '%s' does not accept value '%.64s'",
+				tag, json_string_value(value));
+}
+
+/* Check the arguments, and carry out the command or the variant that they choose. */
+static int run_command(struct qmp_call *call, json_t *arguments)
+{
+	const struct qmp_variant *variant = NULL;
+	int (*run)(struct qmp_call * call) = call->command->run;
+	int ret = 0;
+
+	call->args = call->command->args;
+	if (call->command->variants) {
+		ret = find_variant(call, arguments, &variant);
+		if (ret)
+			return ret;
+		call->args = variant->args;
+		run = variant->run;
+	}
+	ret = check_args(call, arguments);
+	return ret ? ret : run(call);
 }
 
 /* Check the members of a message. On success *execute and *arguments are borrowed from it. */
@@ -295,8 +347,7 @@ static int run(struct qmp_call *call, json_t *message)
 					"Capabilities negotiation is already complete, command "
 					"ignored");
 	call->error_class = NULL;
-	ret = check_args(call, arguments);
-	return ret ? ret : call->command->run(call);
+	return run_command(call, arguments);
 }
 
 char *qmp_dispatch(struct qmp_session *session, const char *text, size_t length_bytes)

@@ -8,13 +8,7 @@
 #include "devices/virtio_mem.h"
 #include "vmm/qmp_command.h"
 
-/* Past signed 64 bits JSON has no numbers; no size of a machine is. */
-static json_t *number(uint64_t value)
-{
-	return json_integer((json_int_t)value);
-}
-
-int qmp_virtio_balloon(struct qmp_call *call)
+static int set_balloon(struct qmp_call *call)
 {
 	struct virtio_balloon *balloon = vm_balloon(call->vm);
 
@@ -23,7 +17,7 @@ int qmp_virtio_balloon(struct qmp_call *call)
 	return virtio_balloon_set_target(balloon, qmp_size(call, "size"), &call->err);
 }
 
-int qmp_virtio_balloon_stats(struct qmp_call *call)
+static int poll_stats(struct qmp_call *call)
 {
 	struct virtio_balloon *balloon = vm_balloon(call->vm);
 	uint64_t interval_s = qmp_size(call, "interval");
@@ -37,7 +31,7 @@ int qmp_virtio_balloon_stats(struct qmp_call *call)
 	return 0;
 }
 
-int qmp_virtio_mem(struct qmp_call *call)
+static int set_mem(struct qmp_call *call)
 {
 	uint64_t index = qmp_size(call, "index");
 	struct virtio_mem *mem = NULL;
@@ -63,17 +57,18 @@ static json_t *describe_balloon(struct virtio_balloon *balloon)
 	for (unsigned int i = 0; values && i < VIRTIO_BALLOON_STATS; i++)
 		json_array_append_new(values, stats.values[i] == UINT64_MAX
 						      ? json_null()
-						      : number(stats.values[i]));
+						      : qmp_number(stats.values[i]));
 	virtio_device_get_counters(virtio_balloon_device(balloon), &counters);
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "target",
-			 number(state.target_bytes), "actual", number(state.actual_bytes),
-			 "inflated-pages", number(state.inflated_pages), "deflated-pages",
-			 number(state.deflated_pages), "reported-pages",
-			 number(state.reported_pages), "hinted-pages", number(state.hinted_pages),
-			 "wild-pages", number(state.wild_pages), "kept-pages",
-			 number(state.kept_pages), "needed-resets", number(counters.needed_resets),
-			 "work-ns", number(counters.work_ns), "stats", values, "stats-updated",
-			 number(stats.updated_s));
+			 qmp_number(state.target_bytes), "actual", qmp_number(state.actual_bytes),
+			 "inflated-pages", qmp_number(state.inflated_pages), "deflated-pages",
+			 qmp_number(state.deflated_pages), "reported-pages",
+			 qmp_number(state.reported_pages), "hinted-pages",
+			 qmp_number(state.hinted_pages), "wild-pages", qmp_number(state.wild_pages),
+			 "kept-pages", qmp_number(state.kept_pages), "needed-resets",
+			 qmp_number(counters.needed_resets), "work-ns",
+			 qmp_number(counters.work_ns), "stats", values, "stats-updated",
+			 qmp_number(stats.updated_s));
 }
 
 static json_t *describe_mem(struct virtio_mem *mem, const char *id)
@@ -83,17 +78,18 @@ static json_t *describe_mem(struct virtio_mem *mem, const char *id)
 
 	virtio_mem_get(mem, &state);
 	virtio_device_get_counters(virtio_mem_device(mem), &counters);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-			 "id", id, "gpa", number(state.gpa), "size", number(state.size_bytes),
-			 "block", number(state.block_bytes), "usable", number(state.usable_bytes),
-			 "requested", number(state.requested_bytes), "plugged",
-			 number(state.plugged_bytes), "plugs", number(state.plugs), "unplugs",
-			 number(state.unplugs), "refused", number(state.refused), "denied",
-			 number(state.denied), "busy", number(state.busy), "needed-resets",
-			 number(counters.needed_resets), "work-ns", number(counters.work_ns));
+	return json_pack(
+		"{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", id,
+		"gpa", qmp_number(state.gpa), "size", qmp_number(state.size_bytes), "block",
+		qmp_number(state.block_bytes), "usable", qmp_number(state.usable_bytes),
+		"requested", qmp_number(state.requested_bytes), "plugged",
+		qmp_number(state.plugged_bytes), "plugs", qmp_number(state.plugs), "unplugs",
+		qmp_number(state.unplugs), "refused", qmp_number(state.refused), "denied",
+		qmp_number(state.denied), "busy", qmp_number(state.busy), "needed-resets",
+		qmp_number(counters.needed_resets), "work-ns", qmp_number(counters.work_ns));
 }
 
-int qmp_query_virtio(struct qmp_call *call)
+static int query(struct qmp_call *call)
 {
 	struct virtio_balloon *balloon = vm_balloon(call->vm);
 	json_t *mems = json_array();
@@ -107,3 +103,29 @@ int qmp_query_virtio(struct qmp_call *call)
 			  balloon ? describe_balloon(balloon) : json_null(), "virtio-mem", mems);
 	return call->result ? 0 : samara_error_set(&call->err, -ENOMEM, "out of memory");
 }
+
+static const struct qmp_arg balloon_args[] = {
+	{"size", QMP_ARG_SIZE, false, NULL, NULL},
+	{NULL, 0, false, NULL, NULL},
+};
+
+static const struct qmp_arg stats_args[] = {
+	{"interval", QMP_ARG_SIZE, false, NULL, NULL},
+	{NULL, 0, false, NULL, NULL},
+};
+
+static const struct qmp_arg mem_args[] = {
+	{"index", QMP_ARG_SIZE, false, NULL, NULL},
+	{"size", QMP_ARG_SIZE, false, NULL, NULL},
+	{NULL, 0, false, NULL, NULL},
+};
+
+static const struct qmp_arg any_result = {NULL, QMP_ARG_ANY, false, NULL, NULL};
+
+const struct qmp_command qmp_virtio_commands[] = {
+	{"x-samara-balloon", balloon_args, false, set_balloon, NULL, NULL, NULL},
+	{"x-samara-balloon-stats", stats_args, false, poll_stats, NULL, NULL, NULL},
+	{"x-samara-virtio-mem", mem_args, false, set_mem, NULL, NULL, NULL},
+	{"x-samara-query-virtio", NULL, false, query, &any_result, NULL, NULL},
+	{NULL, NULL, false, NULL, NULL, NULL, NULL},
+};

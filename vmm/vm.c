@@ -56,6 +56,14 @@ void vm_quit(struct vm *vm)
 	vm_request(vm, VM_REQUEST_QUIT);
 }
 
+void vm_powerdown(struct vm *vm)
+{
+	const struct vm_notice notice = {.event = VM_EVENT_POWERDOWN};
+
+	irq_trigger(&vm->devices.button_irq);
+	vm_notify(vm, &notice);
+}
+
 /* ---- Life ------------------------------------------------------------------------------------ */
 
 static int create_memory(struct vm *vm, struct samara_error *err)
@@ -79,6 +87,43 @@ static int create_memory(struct vm *vm, struct samara_error *err)
 		ret = guest_mm_plug(vm->mm, LAYOUT_HIGH_GPA, layout->high_boot_bytes, GUEST_MM_RDWR,
 				    err);
 	return ret;
+}
+
+static void notify(const struct vm_notice *notice, void *arg)
+{
+	vm_notify(arg, notice);
+}
+
+static int create_memory_devices(struct vm *vm, struct samara_error *err)
+{
+	const struct vm_config *config = vm->config;
+	const struct memory_devices_config devices = {
+		.mm = vm->mm,
+		.qom = vm->qom,
+		.layout = &vm->layout,
+		.backing = config->backing,
+		.max_bytes = config->max_memory_bytes - config->memory_bytes,
+		.nodes = config->node_count ? config->node_count : 1,
+		.notify = notify,
+		.arg = vm,
+	};
+
+	return memory_devices_create(&devices, &vm->memory_devices, err);
+}
+
+static int build_tables(struct vm *vm, struct samara_error *err)
+{
+	const struct vm_config *config = vm->config;
+	const struct acpi_machine machine = {
+		.cpus = config->cpus,
+		.memory_hotplug = vm->devices.dimms,
+		.layout = &vm->layout,
+		.node_count = config->node_count,
+		.node_bytes = config->node_bytes,
+		.cpu_nodes = config->cpu_nodes,
+	};
+
+	return acpi_build(&machine, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &vm->acpi, err);
 }
 
 static int open_images(struct vm *vm, struct samara_error *err)
@@ -119,12 +164,17 @@ static int create_parts(struct vm *vm, struct samara_error *err)
 	if (!ret)
 		ret = vm_virtio_place(vm, err);
 	if (!ret)
-		ret = acpi_build(config->cpus, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &vm->acpi,
-				 err);
-	if (!ret)
 		ret = create_memory(vm, err);
+	if (!ret && qom_create(&vm->qom))
+		ret = samara_error_set(err, -ENOMEM, "VM: out of memory");
+	if (!ret)
+		ret = create_memory_devices(vm, err);
 	if (!ret)
 		ret = vm_devices_create(vm, err);
+	if (!ret)
+		ret = build_tables(vm, err);
+	if (!ret)
+		ret = vm_devices_plug(vm, err);
 	if (ret)
 		return ret;
 
@@ -145,6 +195,7 @@ int vm_create(const struct vm_config *config, struct vm **out, struct samara_err
 	vm->kernel.fd = vm->initrd.fd = vm->wake_fd = -1;
 	vm->kvm.system_fd = vm->kvm.vm_fd = -1;
 	vm->devices.serial_irq.eventfd = vm->devices.rtc_irq.eventfd = -1;
+	vm->devices.memory_irq.eventfd = vm->devices.button_irq.eventfd = -1;
 	vm->paused = config->start_paused;
 	atomic_store(&vm->state, VM_PRELAUNCH);
 	pthread_mutex_init(&vm->control, NULL);
@@ -167,7 +218,10 @@ void vm_destroy(struct vm *vm)
 	pthread_mutex_lock(&vm->control);
 	vm_machine_destroy(vm);
 	pthread_mutex_unlock(&vm->control);
+	dimms_stop(vm->devices.dimms);
+	memory_devices_destroy(vm->memory_devices);
 	vm_devices_destroy(vm);
+	qom_destroy(vm->qom);
 	kvm_close(&vm->kvm);
 	if (vm->mm)
 		guest_mm_destroy(vm->mm);
@@ -183,10 +237,17 @@ void vm_destroy(struct vm *vm)
 	free(vm);
 }
 
-static void tell(struct vm *vm, enum vm_event event, bool by_guest)
+void vm_notify(struct vm *vm, const struct vm_notice *notice)
 {
 	for (unsigned int i = 0; i < vm->listener_count; i++)
-		vm->listeners[i].fn(event, by_guest, vm->listeners[i].arg);
+		vm->listeners[i].fn(notice, vm->listeners[i].arg);
+}
+
+static void tell(struct vm *vm, enum vm_event event, bool by_guest)
+{
+	const struct vm_notice notice = {.event = event, .by_guest = by_guest};
+
+	vm_notify(vm, &notice);
 }
 
 /*
@@ -200,12 +261,14 @@ static int reset(struct vm *vm, bool by_guest, struct samara_error *err)
 	pthread_mutex_lock(&vm->control);
 	vm_machine_destroy(vm);
 	atomic_fetch_and(&vm->requests, ~(VM_REQUEST_RESET | VM_REQUEST_POWEROFF));
+	memory_devices_begin_reset(vm->memory_devices);
 	ret = vm_devices_reset(vm, err);
 	if (!ret && vm->let_go)
 		ret = guest_mm_hold_again(vm->mm, err);
 	vm->let_go = false;
 	if (!ret)
 		ret = vm_machine_create(vm, err);
+	memory_devices_end_reset(vm->memory_devices);
 	if (!ret)
 		ret = vm_machine_start(vm, err);
 	if (!ret)
@@ -368,6 +431,31 @@ struct guest_mm *vm_mm(struct vm *vm)
 const struct vm_config *vm_get_config(struct vm *vm)
 {
 	return vm->config;
+}
+
+struct qom *vm_qom(struct vm *vm)
+{
+	return vm->qom;
+}
+
+struct memory_devices *vm_memory_devices(struct vm *vm)
+{
+	return vm->memory_devices;
+}
+
+struct dimms *vm_dimms(struct vm *vm)
+{
+	return vm->devices.dimms;
+}
+
+void vm_set_balloon(struct vm *vm, const struct vm_balloon *balloon)
+{
+	vm->balloon = balloon;
+}
+
+const struct vm_balloon *vm_get_balloon(struct vm *vm)
+{
+	return vm->balloon;
 }
 
 int vm_vcpu_tid(struct vm *vm, unsigned int index)

@@ -8,6 +8,7 @@
 #include <samara/guest_mm.h>
 
 #include "vmm/config.h"
+#include "vmm/vm_event.h"
 
 /*
  * A virtual machine: KVM, vCPUs, guest memory and devices put together.
@@ -28,16 +29,6 @@ enum vm_end {
 	VM_END_QUIT,     /* vm_quit() */
 	VM_END_ERROR,    /* KVM or the guest did what can't go on; the error says what */
 };
-
-/* What listeners hear of. */
-enum vm_event {
-	VM_EVENT_STOP, /* paused */
-	VM_EVENT_RESUME,
-	VM_EVENT_RESET,    /* by guest or host */
-	VM_EVENT_SHUTDOWN, /* ends: guest power-off, quit */
-};
-
-typedef void vm_event_fn(enum vm_event event, bool by_guest, void *arg);
 
 /**
  * vm_create() - make a VM: open KVM, reserve memory, load the kernel, attach devices
@@ -91,12 +82,55 @@ void vm_request_reset(struct vm *vm, bool by_guest);
 void vm_request_poweroff(struct vm *vm); /* the guest asked */
 void vm_quit(struct vm *vm);             /* the host asked */
 
+/**
+ * vm_powerdown() - press the power button: what comes of it is the guest's to decide
+ *
+ * Context: Does not sleep for long; any thread.
+ */
+void vm_powerdown(struct vm *vm);
+
 /* The state as of now; another thread may change it at once. Context: Does not sleep. */
 enum vm_state vm_get_state(struct vm *vm);
 
 /* What it was made of; both live as long as the VM. Context: Does not sleep. */
 struct guest_mm *vm_mm(struct vm *vm);
 const struct vm_config *vm_get_config(struct vm *vm);
+
+struct qom;
+struct memory_devices;
+struct dimms;
+
+/*
+ * Its parts by path; its memory devices; its DIMM slots, NULL if it has none. Each lives as long as
+ * the VM. Context: Does not sleep.
+ */
+struct qom *vm_qom(struct vm *vm);
+struct memory_devices *vm_memory_devices(struct vm *vm);
+struct dimms *vm_dimms(struct vm *vm);
+
+/**
+ * struct vm_balloon - how the VM's balloon is asked; immutable
+ * @set: how much memory the guest shall have; it may take long, or never come to it
+ * @get: how much it has now
+ *
+ * Context of both: any thread; they do not sleep for long.
+ */
+struct vm_balloon {
+	int (*set)(void *device, uint64_t bytes, struct samara_error *err);
+	uint64_t (*get)(void *device);
+	void *device;
+};
+
+/**
+ * vm_set_balloon(), vm_get_balloon() - the VM's balloon; NULL: it has none
+ *
+ * Context: set: before vm_run(); get: any thread.
+ */
+void vm_set_balloon(struct vm *vm, const struct vm_balloon *balloon);
+const struct vm_balloon *vm_get_balloon(struct vm *vm);
+
+/* Tell the listeners. Context: any thread, vCPUs' included; may sleep a moment. */
+void vm_notify(struct vm *vm, const struct vm_notice *notice);
 
 /**
  * vm_vcpu_tid() - the operating system's id of a vCPU's thread
@@ -108,7 +142,6 @@ int vm_vcpu_tid(struct vm *vm, unsigned int index);
 
 /**
  * vm_add_listener() - have a function called for each event
- * @listener: called from any thread; must not sleep for long, nor call vm_pause() or vm_resume()
  *
  * Context: Before vm_run(), by the thread that created the VM.
  * Return: 0, -ENOMEM.

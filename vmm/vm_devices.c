@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The machine's devices: what there is, where, and how it is joined. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "devices/i8042.h"
 #include "devices/power.h"
+#include "devices/pvpanic.h"
 #include "devices/rtc.h"
 #include "devices/serial.h"
 #include "vmm/vm_internal.h"
@@ -19,6 +21,13 @@ static void guest_reset(void *arg)
 static void guest_poweroff(void *arg)
 {
 	vm_request_poweroff(arg);
+}
+
+static void guest_panicked(void *arg)
+{
+	const struct vm_notice notice = {.event = VM_EVENT_GUEST_PANICKED, .by_guest = true};
+
+	vm_notify(arg, &notice);
 }
 
 static size_t console_receive(void *arg, const uint8_t *bytes, size_t count)
@@ -47,6 +56,14 @@ static void close_irq(struct irq *irq)
 	if (irq->eventfd >= 0)
 		close(irq->eventfd);
 	irq->eventfd = -1;
+}
+
+static void disconnect_irqs(struct vm_devices *devices)
+{
+	devices->serial_irq.eventfd = -1;
+	devices->rtc_irq.eventfd = -1;
+	devices->memory_irq.eventfd = -1;
+	devices->button_irq.eventfd = -1;
 }
 
 /* An edge of the former life is not for the next one. */
@@ -109,22 +126,79 @@ static int create_switches(struct vm *vm, struct samara_error *err)
 	int ret;
 
 	if (i8042_create(guest_reset, vm, &devices->i8042) ||
-	    power_create(guest_poweroff, guest_reset, vm, &devices->power))
+	    power_create(guest_poweroff, guest_reset, vm, &devices->power) ||
+	    pvpanic_create(guest_panicked, vm, &devices->pvpanic))
 		return samara_error_set(err, -ENOMEM, "reset and power switches: out of memory");
+	ret = create_irq(&devices->button_irq, err);
+	if (ret)
+		return ret;
 	ret = bus_attach(devices->pio, LAYOUT_I8042_PORT, I8042_PORTS, "i8042", &i8042_bus_ops,
 			 devices->i8042, err);
+	if (ret)
+		return ret;
+	ret = bus_attach(devices->pio, LAYOUT_PVPANIC_PORT, PVPANIC_PORTS, "pvpanic",
+			 &pvpanic_bus_ops, devices->pvpanic, err);
 	if (ret)
 		return ret;
 	return bus_attach(devices->pio, LAYOUT_POWER_PORT, POWER_PORTS, "power", &power_bus_ops,
 			  devices->power, err);
 }
 
+static int create_memory_slots(struct vm *vm, struct samara_error *err)
+{
+	struct vm_devices *devices = &vm->devices;
+	int ret;
+
+	if (!vm->config->memory_slots || !vm->layout.hotplug_bytes)
+		return 0;
+	ret = create_irq(&devices->memory_irq, err);
+	if (!ret)
+		ret = dimms_create(vm->memory_devices, vm->config->memory_slots,
+				   devices->memory_irq, &devices->dimms, err);
+	if (ret)
+		return ret;
+	return bus_attach(devices->pio, MEMORY_HOTPLUG_PORT, MEMORY_HOTPLUG_BYTES, "memory hotplug",
+			  &memory_hotplug_bus_ops, dimms_registers(devices->dimms), err);
+}
+
+/* The memory devices that the configuration names: there before the guest looks. */
+static int plug_dimm(struct vm *vm, unsigned int index, struct samara_error *err)
+{
+	const struct dimm_config *config = &vm->config->dimms[index];
+	struct memory_backend_config backend = {
+		.kind = MEMORY_BACKEND_RAM,
+		.size_bytes = config->size_bytes,
+	};
+	struct memory_device_request request = {
+		.gpa = MEMORY_DEVICES_ANYWHERE,
+		.node = config->node,
+	};
+	char name[16], memdev[72];
+	int ret;
+
+	snprintf(name, sizeof(name), "dimm%u", index);
+	request.id = config->id ? config->id : name;
+	/* As libvirt names its own. */
+	snprintf(memdev, sizeof(memdev), "mem%.64s", request.id);
+	backend.id = request.memdev = memdev;
+	ret = memory_devices_add_backend(vm->memory_devices, &backend, err);
+	return ret ? ret : dimms_plug(vm->devices.dimms, &request, DIMM_ANY_SLOT, err);
+}
+
+int vm_devices_plug(struct vm *vm, struct samara_error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < vm->config->dimm_count; i++)
+		ret = plug_dimm(vm, i, err);
+	return ret;
+}
+
 int vm_devices_create(struct vm *vm, struct samara_error *err)
 {
 	int ret;
 
-	vm->devices.serial_irq.eventfd = -1;
-	vm->devices.rtc_irq.eventfd = -1;
+	disconnect_irqs(&vm->devices);
 	ret = create_buses(&vm->devices, err);
 	if (!ret)
 		ret = create_serial(vm, err);
@@ -132,6 +206,8 @@ int vm_devices_create(struct vm *vm, struct samara_error *err)
 		ret = create_rtc(vm, err);
 	if (!ret)
 		ret = create_switches(vm, err);
+	if (!ret)
+		ret = create_memory_slots(vm, err);
 	if (!ret)
 		ret = vm_virtio_create(vm, err);
 	if (ret)
@@ -148,8 +224,11 @@ void vm_devices_destroy(struct vm *vm)
 	vm_virtio_destroy(vm);
 	if (devices->pio)
 		bus_destroy(devices->pio);
+	dimms_destroy(devices->dimms);
 	if (devices->mmio)
 		bus_destroy(devices->mmio);
+	if (devices->pvpanic)
+		pvpanic_destroy(devices->pvpanic);
 	if (devices->power)
 		power_destroy(devices->power);
 	if (devices->i8042)
@@ -160,11 +239,12 @@ void vm_devices_destroy(struct vm *vm)
 		serial_destroy(devices->serial);
 	if (devices->chardev)
 		chardev_destroy(devices->chardev);
+	close_irq(&devices->button_irq);
+	close_irq(&devices->memory_irq);
 	close_irq(&devices->rtc_irq);
 	close_irq(&devices->serial_irq);
 	memset(devices, 0, sizeof(*devices));
-	devices->serial_irq.eventfd = -1;
-	devices->rtc_irq.eventfd = -1;
+	disconnect_irqs(devices);
 }
 
 int vm_devices_reset(struct vm *vm, struct samara_error *err)
@@ -172,18 +252,33 @@ int vm_devices_reset(struct vm *vm, struct samara_error *err)
 	serial_reset(vm->devices.serial);
 	rtc_reset(vm->devices.rtc);
 	power_reset(vm->devices.power);
+	pvpanic_reset(vm->devices.pvpanic);
 	drain_irq(&vm->devices.serial_irq);
 	drain_irq(&vm->devices.rtc_irq);
+	drain_irq(&vm->devices.button_irq);
+	if (vm->devices.dimms) {
+		memory_hotplug_reset(dimms_registers(vm->devices.dimms));
+		drain_irq(&vm->devices.memory_irq);
+	}
 	return vm_virtio_reset(vm, err);
 }
 
 int vm_devices_connect(struct vm *vm, struct samara_error *err)
 {
-	int ret = kvm_connect_irq(&vm->kvm, vm->devices.serial_irq.eventfd, LAYOUT_SERIAL_GSI, err);
+	const struct {
+		const struct irq *irq;
+		unsigned int gsi;
+	} lines[] = {
+		{&vm->devices.serial_irq, LAYOUT_SERIAL_GSI},
+		{&vm->devices.rtc_irq, LAYOUT_RTC_GSI},
+		{&vm->devices.memory_irq, MEMORY_HOTPLUG_GSI},
+		{&vm->devices.button_irq, LAYOUT_POWER_BUTTON_GSI},
+	};
+	int ret = 0;
 
-	if (ret)
-		return ret;
-	ret = kvm_connect_irq(&vm->kvm, vm->devices.rtc_irq.eventfd, LAYOUT_RTC_GSI, err);
+	for (unsigned int i = 0; !ret && i < sizeof(lines) / sizeof(lines[0]); i++)
+		if (lines[i].irq->eventfd >= 0)
+			ret = kvm_connect_irq(&vm->kvm, lines[i].irq->eventfd, lines[i].gsi, err);
 	return ret ? ret : vm_virtio_connect(vm, err);
 }
 
@@ -200,6 +295,8 @@ int vm_devices_start(struct vm *vm, struct samara_error *err)
 
 void vm_devices_stop(struct vm *vm)
 {
+	/* Listeners may be gone after this: nothing is told any more. */
+	dimms_stop(vm->devices.dimms);
 	if (vm->devices.chardev)
 		chardev_stop(vm->devices.chardev);
 }

@@ -9,9 +9,12 @@
 #include "devices/irq.h"
 #include "vmm/acpi.h"
 #include "vmm/chardev.h"
+#include "vmm/dimm.h"
 #include "vmm/image.h"
 #include "vmm/kvm.h"
 #include "vmm/layout.h"
+#include "vmm/memory_devices.h"
+#include "vmm/qom.h"
 #include "vmm/vcpu.h"
 #include "vmm/virtio_slots.h"
 #include "vmm/vm.h"
@@ -39,8 +42,10 @@ struct vm_devices {
 	struct rtc *rtc;
 	struct i8042 *i8042;
 	struct power *power;
+	struct pvpanic *pvpanic;
+	struct dimms *dimms; /* NULL: no slots */
 	struct vm_virtio *virtio;
-	struct irq serial_irq, rtc_irq;
+	struct irq serial_irq, rtc_irq, memory_irq, button_irq;
 };
 
 struct vm_listener {
@@ -57,17 +62,20 @@ struct vm_listener {
  * vCPU threads never take @control: whoever holds it may be waiting for them.
  */
 struct vm {
-	const struct vm_config *config;      /* I */
-	struct guest_mm *mm;                 /* I */
-	struct layout layout;                /* I */
-	gpa_t virtio_mem_gpas[VIRTIO_SLOTS]; /* I: of each of the config's virtio_mems */
-	struct image kernel, initrd;         /* I */
-	struct acpi_tables acpi;             /* I */
-	struct vm_devices devices;           /* I */
-	int wake_fd;                         /* I: an eventfd; @requests has changed */
-	atomic_uint requests;                /* A: VM_REQUEST_* */
-	atomic_int state;                    /* A: enum vm_state; written under @control */
-	atomic_int *tids;                    /* A: of the vCPU threads, one per vCPU */
+	const struct vm_config *config;        /* I */
+	struct guest_mm *mm;                   /* I */
+	struct layout layout;                  /* I */
+	gpa_t virtio_mem_gpas[VIRTIO_SLOTS];   /* I: of each of the config's virtio_mems */
+	struct image kernel, initrd;           /* I */
+	struct acpi_tables acpi;               /* I */
+	struct qom *qom;                       /* I */
+	struct memory_devices *memory_devices; /* I */
+	const struct vm_balloon *balloon;      /* R */
+	struct vm_devices devices;             /* I */
+	int wake_fd;                           /* I: an eventfd; @requests has changed */
+	atomic_uint requests;                  /* A: VM_REQUEST_* */
+	atomic_int state;                      /* A: enum vm_state; written under @control */
+	atomic_int *tids;                      /* A: of the vCPU threads, one per vCPU */
 	pthread_mutex_t control;
 	struct kvm kvm;                /* C; system_fd and limits I */
 	struct vcpu **vcpus;           /* C: config->cpus, NULL: none */
@@ -96,6 +104,7 @@ int vm_devices_create(struct vm *vm, struct samara_error *err);
 void vm_devices_destroy(struct vm *vm);
 int vm_devices_reset(struct vm *vm, struct samara_error *err);
 int vm_devices_connect(struct vm *vm, struct samara_error *err);
+int vm_devices_plug(struct vm *vm, struct samara_error *err);
 int vm_devices_start(struct vm *vm, struct samara_error *err);
 void vm_devices_stop(struct vm *vm);
 

@@ -31,11 +31,14 @@ static int create_vcpus(struct vm *vm, struct samara_error *err)
 
 static int load(struct vm *vm, struct samara_error *err)
 {
+	struct memory_map_hole holes[MEMORY_MAP_HOLES];
 	struct boot_request request = {
 		.kernel = &vm->kernel,
 		.initrd = &vm->initrd,
 		.cmdline = vm->config->cmdline,
 		.rsdp = vm->acpi.rsdp,
+		.holes = holes,
+		.hole_count = memory_devices_ranges(vm->memory_devices, holes),
 	};
 	struct boot_entry entry;
 	int ret = boot_load(vm->mm, &request, &entry, err);

@@ -313,6 +313,7 @@ struct guest_mm_stats {
 	uint64_t pins;
 	/* The fast path: as CONFIG_PER_VMA_LOCK_STATS counts it. */
 	uint64_t lock_success, lock_abort, lock_retry, lock_miss;
+	uint64_t lock_wait_ns; /* readers' time behind operations, after an abort */
 };
 
 void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats);

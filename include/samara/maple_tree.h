@@ -95,10 +95,11 @@ struct maple_path {
 	uintptr_t node[MAPLE_HEIGHT_MAX];
 };
 
-/* Nodes taken from the tree's slab and not used yet. */
+/* Nodes taken from the tree's slab and not used yet; @keep: mas_expected_entries() took them. */
 struct maple_pool {
 	struct maple_node *head;
 	unsigned long count;
+	bool keep;
 };
 
 enum maple_status {
@@ -135,18 +136,28 @@ struct ma_state {
 	enum maple_status status;
 	uint8_t offset; /* slot of the leaf */
 	uint8_t end;    /* last slot of the leaf */
-	bool bulk;      /* mas_expected_entries(): keep the pool until mas_destroy() */
 	struct maple_pool pool;
 	struct maple_path path;
 };
 
-#define MA_STATE(name, mt, first, end) \
-	struct ma_state name = {       \
-		.tree = (mt),          \
-		.index = (first),      \
-		.last = (end),         \
-		.status = ma_start,    \
-	}
+/* A state for a range. What only a walk sets is left unset: it is most of the struct. */
+static inline struct ma_state mas_state(struct maple_tree *mt, unsigned long first,
+					unsigned long last)
+{
+	struct ma_state mas;
+
+	mas.tree = mt;
+	mas.index = first;
+	mas.last = last;
+	mas.node = NULL;
+	mas.status = ma_start;
+	mas.pool.keep = false;
+	mas.pool.head = NULL;
+	mas.pool.count = 0;
+	return mas;
+}
+
+#define MA_STATE(name, mt, first, end) struct ma_state name = mas_state((mt), (first), (end))
 
 /* ---- The tree as a whole -------------------------------------------------------------------- */
 
@@ -209,12 +220,13 @@ static inline bool mt_in_rcu(const struct maple_tree *mt)
 /**
  * mtree_destroy() - empty the tree and give all its memory back
  *
- * Waits until readers and pending frees of this tree are through. Entries are freed by nobody. The
- * tree may be used again.
+ * Entries are freed by nobody. Readers may still be inside: with MT_FLAGS_USE_RCU the memory goes
+ * after a grace period. The tree may be used again at once, or its own memory freed when no reader
+ * can come any more.
  *
- * Context: Sleeps. Takes the tree's lock; with MT_FLAGS_LOCK_EXTERN the caller makes sure that
- * nobody writes. Not in a read-side section, nor while a reader waits for a lock held by the
- * caller. Every preallocated state of the tree was stored or given to mas_destroy().
+ * Context: Takes the tree's lock; with MT_FLAGS_LOCK_EXTERN the caller makes sure that nobody
+ * writes. Waits for no reader. Every preallocated state of the tree was stored or given to
+ * mas_destroy().
  */
 void mtree_destroy(struct maple_tree *mt);
 
@@ -423,7 +435,7 @@ void *mt_prev(struct maple_tree *mt, unsigned long index, unsigned long min);
  */
 static inline void mas_init(struct ma_state *mas, struct maple_tree *mt, unsigned long index)
 {
-	*mas = (struct ma_state){.tree = mt, .index = index, .last = index, .status = ma_start};
+	*mas = mas_state(mt, index, index);
 }
 
 /**
@@ -547,7 +559,7 @@ void *mas_prev_range(struct ma_state *mas, unsigned long min);
 /**
  * mas_store() - store an entry at mas->index to mas->last
  *
- * Afterwards the state is at what was stored, and an iteration goes on from there.
+ * Afterwards the state is at what was stored; where NULL joined gaps beside it, at all of the gap.
  *
  * Context: The writers' lock is held. May sleep to get memory.
  * Return: what was at mas->index before, or NULL. Check mas_is_err(): -ENOMEM (see mas_nomem()),
@@ -565,7 +577,7 @@ int mas_store_gfp(struct ma_state *mas, void *entry, gfp_t gfp);
 /**
  * mas_erase() - erase the entry that covers mas->index, over its whole range
  *
- * index and last become the range that was erased.
+ * index and last become the gap that is there now.
  *
  * Context: As mas_store().
  * Return: the entry; NULL when nothing was there, or on mas_is_err().
@@ -589,7 +601,7 @@ bool mas_nomem(struct ma_state *mas, gfp_t gfp);
  * range may still be changed by mas_set_range().
  *
  * Context: The writers' lock is held. May sleep to get memory.
- * Return: 0, -ENOMEM, -EINVAL. On an error the state holds what it held before.
+ * Return: 0, -ENOMEM, -EINVAL (last below index). On an error the state holds what it held before.
  */
 int mas_preallocate(struct ma_state *mas, void *entry, gfp_t gfp);
 
@@ -606,7 +618,9 @@ void mas_store_prealloc(struct ma_state *mas, void *entry);
 /**
  * mas_expected_entries() - take the nodes for a number of new ranges, to be stored by mas_store()
  *
- * The rest is given back by mas_destroy(). Stores that need more take more.
+ * So many stores of new ranges, through this state and in any order, need no memory. The rest is
+ * given back by mas_destroy(). With MT_FLAGS_USE_RCU a store cannot use the nodes again that the
+ * one before replaced, so it takes several times as many: fill a tree before readers get it.
  *
  * Context: As mas_preallocate().
  * Return: 0, -ENOMEM.

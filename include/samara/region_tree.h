@@ -10,20 +10,25 @@
 /*
  * A region tree maps address ranges to objects: guest-physical ranges to memory, MMIO and port
  * ranges to devices. It is an RCU maple tree with a lock per region. A reader looks an address up
- * and holds that one region; a writer changes ranges and waits for the readers of those alone.
+ * and holds that one region, or a range of it; a writer changes ranges and waits for the readers of
+ * those alone.
  */
 struct region_tree;
 struct region;
 
 /**
- * struct region_guard - a region that is read-locked by the calling thread
+ * struct region_guard - a region, or a range of it, that is read-locked by the calling thread
+ * @first: first address that is held
+ * @last: last address that is held, inclusive
  *
- * Opaque; lives on the caller's stack from region_read_lock() to region_read_unlock().
+ * Lives on the caller's stack from region_read_lock() to region_read_unlock(). The other fields are
+ * the tree's own.
  */
 struct region_guard {
 	struct region_tree *tree;
 	struct region *region;
 	void *slot;
+	uint64_t first, last;
 };
 
 /**
@@ -83,16 +88,37 @@ struct region *region_read_lock(struct region_tree *tree, uint64_t address,
  * @busy: set to true when NULL is returned because a writer may be changing the address, to false
  *        when nothing was there at some moment during the call
  *
- * Context: Does not sleep. May be called while other regions are held.
+ * Context: Does not sleep. May be called while other regions are held, or the tree lock for reading
+ * is. Not in a signal handler.
  * Return: the region, or NULL.
  */
 struct region *region_try_read_lock(struct region_tree *tree, uint64_t address,
 				    struct region_guard *guard, bool *busy);
 
 /**
+ * region_read_lock_range() - find the region that covers an address and hold a range of it
+ * @first: first address to hold, at most @address
+ * @last: last address to hold, inclusive, at least @address
+ * @guard: filled in on success; its @first and @last are what is held: the range, cut to the region
+ *
+ * As region_read_lock(), but the rest of the region may be changed by writers meanwhile, also by
+ * others that split or merge it. So neither region_first() nor region_last() say anything here; what
+ * else the region carries is true of the range.
+ */
+struct region *region_read_lock_range(struct region_tree *tree, uint64_t address, uint64_t first,
+				      uint64_t last, struct region_guard *guard);
+
+/**
+ * region_try_read_lock_range() - the same, but never wait; as region_try_read_lock()
+ */
+struct region *region_try_read_lock_range(struct region_tree *tree, uint64_t address,
+					  uint64_t first, uint64_t last, struct region_guard *guard,
+					  bool *busy);
+
+/**
  * region_read_unlock() - let a region go
  *
- * Context: Does not sleep.
+ * Context: Does not sleep. The thread that holds it.
  */
 void region_read_unlock(struct region_guard *guard);
 

@@ -823,7 +823,7 @@ int main(int argc, char **argv)
 
 	seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL);
 	printf("# LOCK=%s, %g seconds, seed %" PRIu64 "\n", lock_design, seconds, seed);
-	if (!strcmp(lock_design, "region")) {
+	if (strcmp(lock_design, "single")) {
 		test_stranger("unplug", do_unplug);
 		test_stranger("remap", do_remap);
 		test_stranger("protect", do_protect);

@@ -68,9 +68,11 @@ static const uint8_t *table_of(const struct acpi_tables *tables, const char *sig
 
 static void build(unsigned int cpus, struct acpi_tables *tables)
 {
+	const struct acpi_machine machine = {.cpus = cpus};
 	struct samara_error err = {0};
 
-	assert_int_equal(acpi_build(cpus, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, tables, &err), 0);
+	assert_int_equal(acpi_build(&machine, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, tables, &err),
+			 0);
 }
 
 static void test_rsdp(void **state)
@@ -197,15 +199,16 @@ static void test_madt(void **state)
 
 static void test_no_room(void **state)
 {
+	const struct acpi_machine machine = {.cpus = 200}, too_many = {.cpus = VM_MAX_CPUS + 1};
 	struct acpi_tables tables;
 	struct samara_error err = {0};
 
 	(void)state;
-	assert_int_equal(acpi_build(200, LAYOUT_ACPI_GPA, 2048, &tables, &err), -E2BIG);
+	assert_int_equal(acpi_build(&machine, LAYOUT_ACPI_GPA, 2048, &tables, &err), -E2BIG);
 	assert_non_null(strstr(err.text, "200 vCPUs need"));
 	/* The APIC id 255 means all: a byte names no more. */
 	assert_int_equal(
-		acpi_build(VM_MAX_CPUS + 1, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &tables, &err),
+		acpi_build(&too_many, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &tables, &err),
 		-E2BIG);
 	assert_non_null(strstr(err.text, "255 vCPUs"));
 }
@@ -227,9 +230,104 @@ static void test_tables_do_not_overlap(void **state)
 	acpi_free(&tables);
 }
 
+/* One SSDT, where there are slots; none else. */
+static void test_ssdt(void **state)
+{
+	const struct acpi_machine machine = {.cpus = 1, .memory_hotplug = true};
+	struct samara_error err = {0};
+	struct acpi_tables tables;
+	const uint8_t *rsdp, *ssdt;
+
+	(void)state;
+	build(1, &tables);
+	rsdp = at_gpa(&tables, tables.rsdp, 36);
+	assert_int_equal(get(table_at(&tables, get(rsdp + 24, 8), "XSDT") + 4, 4), 36 + 2 * 8);
+	acpi_free(&tables);
+
+	assert_int_equal(
+		acpi_build(&machine, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &tables, &err), 0);
+	ssdt = table_of(&tables, "SSDT");
+	assert_true(get(ssdt + 4, 4) > 1000);
+	acpi_free(&tables);
+}
+
+struct affinity {
+	unsigned int node;
+	uint64_t gpa, size_bytes;
+	uint32_t flags;
+};
+
+static void check_srat(const uint8_t *srat, const uint8_t *cpu_nodes, unsigned int cpus,
+		       const struct affinity *ranges, unsigned int range_count)
+{
+	uint32_t length = get(srat + 4, 4), at = 48;
+	unsigned int cpu = 0, range = 0;
+
+	assert_int_equal(get(srat + 36, 4), 1);
+	for (; at < length; at += srat[at + 1]) {
+		const uint8_t *entry = srat + at;
+
+		if (entry[0] == 0) {
+			assert_int_equal(entry[1], 16);
+			assert_true(cpu < cpus);
+			assert_int_equal(entry[2], cpu_nodes[cpu]);
+			assert_int_equal(entry[3], cpu);
+			assert_int_equal(get(entry + 4, 4), 1);
+			cpu++;
+		} else {
+			assert_int_equal(entry[0], 1);
+			assert_int_equal(entry[1], 40);
+			assert_true(range < range_count);
+			assert_int_equal(get(entry + 2, 4), ranges[range].node);
+			assert_true(get(entry + 8, 8) == ranges[range].gpa);
+			assert_true(get(entry + 16, 8) == ranges[range].size_bytes);
+			assert_int_equal(get(entry + 28, 4), ranges[range].flags);
+			range++;
+		}
+	}
+	assert_int_equal(at, length);
+	assert_int_equal(cpu, cpus);
+	assert_int_equal(range, range_count);
+}
+
+/* Three nodes over the hole below 4 GiB, and what is hotpluggable. */
+static void test_srat(void **state)
+{
+	const uint64_t gib = UINT64_C(1) << 30, node_bytes[] = {2 * gib, 2 * gib, gib};
+	const uint8_t cpu_nodes[] = {0, 1, 1, 2};
+	const struct affinity with_room[] = {
+		{0, 0, 2 * gib, 1},   {1, 2 * gib, gib, 1},     {1, 4 * gib, gib, 1},
+		{2, 5 * gib, gib, 1}, {2, 6 * gib, 3 * gib, 3},
+	};
+	struct layout layout;
+	const struct acpi_machine machine = {
+		.cpus = 4,
+		.layout = &layout,
+		.node_count = 3,
+		.node_bytes = node_bytes,
+		.cpu_nodes = cpu_nodes,
+	};
+	struct samara_error err = {0};
+	struct acpi_tables tables;
+
+	(void)state;
+	assert_int_equal(layout_init(&layout, 5 * gib, 8 * gib, 40, &err), 0);
+	assert_int_equal(
+		acpi_build(&machine, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &tables, &err), 0);
+	check_srat(table_of(&tables, "SRAT"), cpu_nodes, 4, with_room, 5);
+	acpi_free(&tables);
+	assert_int_equal(layout_init(&layout, 5 * gib, 5 * gib, 40, &err), 0);
+	assert_int_equal(
+		acpi_build(&machine, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &tables, &err), 0);
+	check_srat(table_of(&tables, "SRAT"), cpu_nodes, 4, with_room, 4);
+	acpi_free(&tables);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ssdt),
+		cmocka_unit_test(test_srat),
 		cmocka_unit_test(test_rsdp),
 		cmocka_unit_test(test_fadt),
 		cmocka_unit_test(test_madt),

@@ -167,6 +167,70 @@ static void qmp(void **state)
 	vm_config_free(&config);
 }
 
+static void nodes_and_dimms(void **state)
+{
+	static const char *const nodes[] = {"",
+					    "cpus=0",
+					    "memory=x",
+					    "memory=1M,cpu=0",
+					    "memory=1M,cpus=",
+					    "memory=1M,cpus=3-1",
+					    "memory=1M,cpus=254",
+					    "memory=1M,cpus=0-"};
+	static const char *const dimms[] = {"", "x", "1G,node=-1", "1G,node=8", "1G,slot=1", "1G,"};
+	struct samara_error err;
+	struct vm_config config;
+	size_t i;
+
+	(void)state;
+	vm_config_init(&config);
+	config.kernel = strdup("vmlinuz");
+	for (i = 0; i < COUNT(nodes); i++) {
+		if (parse_numa(nodes[i], &config, &err) != -EINVAL || !strstr(err.text, "--numa"))
+			fail_msg("'%s' is taken", nodes[i]);
+	}
+	for (i = 0; i < COUNT(dimms); i++) {
+		if (parse_dimm(dimms[i], &config, &err) != -EINVAL || !strstr(err.text, "--dimm"))
+			fail_msg("'%s' is taken", dimms[i]);
+	}
+	assert_int_equal(config.node_count, 0);
+	assert_int_equal(config.dimm_count, 0);
+
+	assert_int_equal(parse_memory("512M,max=2G,slots=2", &config, NULL), 0);
+	assert_int_equal(config.memory_slots, 2);
+	assert_int_equal(parse_numa("memory=256M,cpus=0-1:4", &config, NULL), 0);
+	assert_int_equal(vm_config_check(&config, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "--numa"));
+	assert_int_equal(parse_numa("cpus=2:3,memory=256M", &config, NULL), 0);
+	assert_int_equal(vm_config_check(&config, NULL), 0);
+	assert_int_equal(config.cpu_nodes[1], 0);
+	assert_int_equal(config.cpu_nodes[3], 1);
+	assert_int_equal(config.cpu_nodes[4], 0);
+
+	assert_int_equal(parse_dimm("1G,node=1,id=first", &config, NULL), 0);
+	assert_string_equal(config.dimms[0].id, "first");
+	assert_int_equal(config.dimms[0].node, 1);
+	assert_int_equal(parse_dimm("512M", &config, NULL), 0);
+	assert_int_equal(vm_config_check(&config, NULL), 0);
+	assert_int_equal(parse_dimm("4K", &config, NULL), 0);
+	assert_int_equal(vm_config_check(&config, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "slots="));
+	config.memory_slots = 8;
+	assert_int_equal(vm_config_check(&config, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "max="));
+	config.dimm_count = 2;
+	config.dimms[1].node = 2;
+	assert_int_equal(vm_config_check(&config, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "node 2"));
+
+	/* Slots come with a maximum. */
+	assert_int_equal(parse_memory("512M,max=2G", &config, NULL), 0);
+	assert_int_equal(config.memory_slots, VM_MAX_DIMMS);
+	assert_int_equal(parse_memory("512M", &config, NULL), 0);
+	assert_int_equal(config.memory_slots, 0);
+	vm_config_free(&config);
+}
+
 static void what_fits_together(void **state)
 {
 	static const struct {
@@ -215,11 +279,9 @@ static void what_fits_together(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes),
-		cmocka_unit_test(memory),
-		cmocka_unit_test(serial),
-		cmocka_unit_test(qmp),
-		cmocka_unit_test(what_fits_together),
+		cmocka_unit_test(sizes),           cmocka_unit_test(memory),
+		cmocka_unit_test(serial),          cmocka_unit_test(qmp),
+		cmocka_unit_test(nodes_and_dimms), cmocka_unit_test(what_fits_together),
 	};
 
 	return cmocka_run_group_tests_name("config", tests, NULL, NULL);

@@ -206,6 +206,25 @@ static void values_arrive(void **state)
 	assert_string_equal(config.name, "test");
 	vm_config_free(&config);
 
+	/* A DIMM is not of the memory at start, though libvirt counts it with. */
+	read_domain("taken-dimm.xml", &config, &heard);
+	assert_int_equal(config.memory_slots, 8);
+	assert_int_equal(config.dimm_count, 1);
+	assert_int_equal(config.dimms[0].size_bytes, 256 << 20);
+	assert_int_equal(config.memory_bytes, 512 << 20);
+	assert_int_equal(config.node_count, 0);
+	assert_int_equal(vm_config_check(&config, &heard.err), 0);
+	vm_config_free(&config);
+
+	read_domain("taken-two-numa-nodes.xml", &config, &heard);
+	assert_int_equal(config.node_count, 2);
+	assert_int_equal(config.node_bytes[0], 256 << 20);
+	assert_int_equal(config.node_bytes[1], 256 << 20);
+	assert_int_equal(config.cpu_nodes[0], 0);
+	assert_int_equal(config.cpu_nodes[1], 1);
+	assert_int_equal(vm_config_check(&config, &heard.err), 0);
+	vm_config_free(&config);
+
 	read_domain("warned-fewer-vcpus.xml", &config, &heard);
 	assert_int_equal(config.cpus, 1);
 	vm_config_free(&config);

@@ -632,20 +632,20 @@ static void test_memory_map_is_whole(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < room; i++, gpa += 2 * SAMARA_PAGE_BYTES)
 		assert_int_equal(guest_mm_plug(mm, gpa, SAMARA_PAGE_BYTES, GUEST_MM_RDWR, &err), 0);
-	assert_int_equal(memory_map_build(&map, mm, &err), 0);
+	assert_int_equal(memory_map_build(&map, mm, NULL, 0, &err), 0);
 	assert_int_equal(map.count, MEMORY_MAP_ENTRIES);
 	assert_int_equal(map.entries[map.count - 1].gpa, gpa - 2 * SAMARA_PAGE_BYTES);
 	assert_int_equal(map.entries[map.count - 1].type, MEMORY_RAM);
 
 	assert_int_equal(guest_mm_plug(mm, gpa, SAMARA_PAGE_BYTES, GUEST_MM_RDWR, &err), 0);
-	assert_int_equal(memory_map_build(&map, mm, &err), -ENOSPC);
+	assert_int_equal(memory_map_build(&map, mm, NULL, 0, &err), -ENOSPC);
 	assert_non_null(strstr(err.text, "more than 126 separate ranges"));
 
 	/* A page between two of them makes one range of three. */
 	assert_int_equal(
 		guest_mm_plug(mm, gpa - SAMARA_PAGE_BYTES, SAMARA_PAGE_BYTES, GUEST_MM_RDWR, &err),
 		0);
-	assert_int_equal(memory_map_build(&map, mm, &err), 0);
+	assert_int_equal(memory_map_build(&map, mm, NULL, 0, &err), 0);
 	assert_int_equal(map.count, MEMORY_MAP_ENTRIES);
 	guest_mm_destroy(mm);
 }
@@ -797,6 +797,17 @@ static void test_layout(void **state)
 	assert_true(layout_is_window(&layout, 8 * GIB - 1));
 	assert_false(layout_is_window(&layout, 8 * GIB));
 	assert_false(layout_is_window(&layout, LAYOUT_IOAPIC_GPA));
+
+	/* Memory devices come after the RAM at start, in whole blocks of Linux. */
+	assert_int_equal(layout_init(&layout, 512 * MIB, 2 * GIB, 40, &err), 0);
+	assert_true(layout.hotplug_gpa == 4 * GIB);
+	assert_true(layout.hotplug_bytes >= 2 * GIB - 512 * MIB);
+	assert_int_equal(layout_init(&layout, 3 * GIB + 100 * MIB, 4 * GIB, 40, &err), 0);
+	assert_true(layout.hotplug_gpa == 4 * GIB + 128 * MIB);
+	assert_true(layout.hotplug_bytes >= GIB - 100 * MIB);
+	assert_true(layout.hotplug_gpa + layout.hotplug_bytes == 4 * GIB + layout.high_bytes);
+	assert_int_equal(layout_init(&layout, 4 * GIB, 4 * GIB, 40, &err), 0);
+	assert_int_equal(layout.hotplug_bytes, 0);
 
 	assert_int_equal(layout_init(&layout, GIB, (1024 - 3) * GIB, 40, &err), 0);
 	assert_int_equal(layout_init(&layout, GIB, (1024 - 2) * GIB, 40, &err), -ERANGE);

@@ -7,6 +7,7 @@
 
 #include "devices/i8042.h"
 #include "devices/power.h"
+#include "devices/pvpanic.h"
 
 #define SLP_EN  0x20
 #define WAK_STS 0x80
@@ -128,6 +129,34 @@ static void a_reset_is_pulsed_by_the_keyboard_controller(void **state)
 	i8042_destroy(i8042);
 }
 
+/* A panic is told once in a life, however often the guest says so. */
+static void a_panic_is_told_once(void **state)
+{
+	struct pvpanic *pvpanic;
+	unsigned int value;
+	uint8_t byte;
+
+	(void)state;
+	resets = 0;
+	assert_int_equal(pvpanic_create(count_reset, &poweroffs, &pvpanic), 0);
+	pvpanic_bus_ops.read(pvpanic, 0, &byte, 1);
+	assert_int_equal(byte, PVPANIC_PANICKED);
+	for (value = 0; value < 256; value += 2) {
+		byte = value;
+		pvpanic_bus_ops.write(pvpanic, 0, &byte, 1);
+	}
+	assert_int_equal(resets, 0);
+	for (value = 1; value < 256; value += 2) {
+		byte = value;
+		pvpanic_bus_ops.write(pvpanic, 0, &byte, 1);
+	}
+	assert_int_equal(resets, 1);
+	pvpanic_reset(pvpanic);
+	pvpanic_bus_ops.write(pvpanic, 0, &byte, 1);
+	assert_int_equal(resets, 2);
+	pvpanic_destroy(pvpanic);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_power, free_power)
@@ -136,6 +165,7 @@ int main(void)
 		TEST(only_the_reset_value_resets),
 		TEST(the_wake_status_is_cleared_by_one),
 		TEST(wide_accesses_are_bytes),
+		cmocka_unit_test(a_panic_is_told_once),
 		cmocka_unit_test(a_reset_is_pulsed_by_the_keyboard_controller),
 	};
 

@@ -25,7 +25,9 @@
 #include <jansson.h>
 
 #include "devices/bus.h"
+#include "tests/lib/qmp_peer.h"
 #include "vmm/commands.h"
+#include "vmm/memory_devices.h"
 #include "vmm/qmp.h"
 #include "vmm/qmp_client.h"
 #include "vmm/qmp_command.h"
@@ -37,6 +39,8 @@
 
 struct vm {
 	struct vm_config config;
+	struct memory_devices *memory_devices;
+	struct qom *qom;
 	vm_event_fn *listener;
 	void *listener_arg;
 	_Atomic enum vm_state state;
@@ -49,10 +53,17 @@ struct vm {
 
 static struct vm straw;
 
+static void tell_by(enum vm_event event, bool by_guest)
+{
+	const struct vm_notice notice = {.event = event, .by_guest = by_guest};
+
+	if (straw.listener)
+		straw.listener(&notice, straw.listener_arg);
+}
+
 static void tell(enum vm_event event)
 {
-	if (straw.listener)
-		straw.listener(event, false, straw.listener_arg);
+	tell_by(event, false);
 }
 
 int vm_pause(struct vm *vm, struct samara_error *err)
@@ -73,30 +84,7 @@ int vm_resume(struct vm *vm, struct samara_error *err)
 }
 
 /* The virtio devices' commands take devices; the lab has some. */
-static int no_device(struct qmp_call *call)
-{
-	return samara_error_set(&call->err, -ENODEV, "this VM has no virtio devices");
-}
-
-int qmp_virtio_balloon(struct qmp_call *call)
-{
-	return no_device(call);
-}
-
-int qmp_virtio_balloon_stats(struct qmp_call *call)
-{
-	return no_device(call);
-}
-
-int qmp_virtio_mem(struct qmp_call *call)
-{
-	return no_device(call);
-}
-
-int qmp_query_virtio(struct qmp_call *call)
-{
-	return no_device(call);
-}
+const struct qmp_command qmp_virtio_commands[] = {{NULL, NULL, false, NULL, NULL, NULL, NULL}};
 
 void vm_request_reset(struct vm *vm, bool by_guest)
 {
@@ -109,6 +97,35 @@ void vm_quit(struct vm *vm)
 {
 	tell(VM_EVENT_SHUTDOWN);
 	vm->quits++;
+}
+
+void vm_powerdown(struct vm *vm)
+{
+	(void)vm;
+	tell(VM_EVENT_POWERDOWN);
+}
+
+/* It has no devices, nor slots for them; tests/unit/test_qmp_memory.c has. */
+struct memory_devices *vm_memory_devices(struct vm *vm)
+{
+	return vm->memory_devices;
+}
+
+struct dimms *vm_dimms(struct vm *vm)
+{
+	(void)vm;
+	return NULL;
+}
+
+struct qom *vm_qom(struct vm *vm)
+{
+	return vm->qom;
+}
+
+const struct vm_balloon *vm_get_balloon(struct vm *vm)
+{
+	(void)vm;
+	return NULL;
 }
 
 enum vm_state vm_get_state(struct vm *vm)
@@ -233,10 +250,16 @@ static struct qmp_server *server;
 
 static int start(void **state)
 {
+	struct memory_devices_config devices = {.nodes = 1};
 	struct samara_error err = {0};
 
 	(void)state;
 	memset(&straw, 0, sizeof(straw));
+	if (qom_create(&straw.qom))
+		return -1;
+	devices.qom = straw.qom;
+	if (memory_devices_create(&devices, &straw.memory_devices, &err))
+		return -1;
 	straw.state = VM_RUNNING;
 	straw.config.cpus = 2;
 	straw.region_count = 3;
@@ -255,6 +278,8 @@ static int stop(void **state)
 	straw.release = true;
 	qmp_server_stop(server);
 	straw.listener = NULL;
+	memory_devices_destroy(straw.memory_devices);
+	qom_destroy(straw.qom);
 	return lstat(path, &stat) == 0; /* the socket file is gone */
 }
 
@@ -264,6 +289,7 @@ static int make_folder(void **state)
 	if (!mkdtemp(folder))
 		return -1;
 	snprintf(path, sizeof(path), "%s/qmp", folder);
+	peer_use(path);
 	return 0;
 }
 
@@ -273,123 +299,14 @@ static int remove_folder(void **state)
 	return rmdir(folder);
 }
 
-/* ---- A client by hand ------------------------------------------------------------------------ */
-
-static int dial(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct timeval limit = {.tv_sec = 10};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	strcpy(address.sun_path, path);
-	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	/* A test that waits for what never comes fails instead of hanging. */
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	return fd;
-}
-
-static void say(int fd, const char *text)
-{
-	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-}
-
-/* The next line, or NULL at the end of the connection. */
-static char *hear_line(int fd)
-{
-	static char line[1 << 20];
-	size_t length = 0;
-
-	for (;;) {
-		ssize_t got = recv(fd, line + length, 1, 0);
-
-		if (got < 0 && errno == ECONNRESET)
-			return NULL;
-		assert_true(got >= 0);
-		if (!got) {
-			assert_int_equal(length, 0);
-			return NULL;
-		}
-		if (line[length] == '\n') {
-			line[length] = '\0';
-			return line;
-		}
-		assert_true(++length < sizeof(line));
-	}
-}
-
-static json_t *hear(int fd)
-{
-	char *line = hear_line(fd);
-	json_t *message = line ? json_loads(line, 0, NULL) : NULL;
-
-	assert_non_null(message);
-	return message;
-}
-
-/* The text at a path like "error.desc" of @message; "" if there is none. */
-static const char *text_at(json_t *message, const char *first, const char *second)
-{
-	json_t *value = json_object_get(message, first);
-	const char *text = json_string_value(second ? json_object_get(value, second) : value);
-
-	return text ? text : "";
-}
-
-static int greet(void)
-{
-	int fd = dial();
-	json_t *message = hear(fd);
-
-	assert_non_null(json_object_get(message, "QMP"));
-	json_decref(message);
-	say(fd, "{\"execute\":\"qmp_capabilities\"}\r\n");
-	message = hear(fd);
-	assert_non_null(json_object_get(message, "return"));
-	json_decref(message);
-	return fd;
-}
-
-/* Send a message, and take the reply (an object to release); events are passed over. */
-static json_t *ask(int fd, const char *text)
-{
-	json_t *reply;
-
-	say(fd, text);
-	for (;;) {
-		reply = hear(fd);
-		if (!json_object_get(reply, "event"))
-			return reply;
-		json_decref(reply);
-	}
-}
-
-static void expect_ok(int fd, const char *text)
-{
-	json_t *reply = ask(fd, text);
-
-	if (!json_object_get(reply, "return"))
-		fail_msg("%s: %s", text, text_at(reply, "error", "desc"));
-	json_decref(reply);
-}
-
-static void expect_error(int fd, const char *text, const char *error_class, const char *part)
-{
-	json_t *reply = ask(fd, text);
-
-	assert_string_equal(text_at(reply, "error", "class"), error_class);
-	if (!strstr(text_at(reply, "error", "desc"), part))
-		fail_msg("%s: '%s' does not say '%s'", text, text_at(reply, "error", "desc"), part);
-	json_decref(reply);
-}
+/* ---- A client by hand -------------------------------------------------------------------------- */
 
 /* That the server serves others: the test of every hostile client. */
 static void expect_alive(void)
 {
-	int fd = greet();
+	int fd = peer_greet();
 
-	expect_ok(fd, "{\"execute\":\"query-status\"}");
+	peer_expect_ok(fd, "{\"execute\":\"query-status\"}");
 	close(fd);
 }
 
@@ -417,31 +334,32 @@ static void wait_for(atomic_int *counter, int value)
 
 static void greeting_names_version(void **state)
 {
-	int fd = dial();
-	json_t *message = hear(fd), *version;
+	int fd = peer_dial();
+	json_t *message = peer_hear(fd), *version;
 
 	(void)state;
 	version = json_object_get(json_object_get(message, "QMP"), "version");
 	assert_true(json_is_integer(json_object_get(json_object_get(version, "qemu"), "major")));
-	assert_non_null(strstr(text_at(version, "package", NULL), "samara"));
+	assert_non_null(strstr(peer_text_at(version, "package", NULL), "samara"));
 	json_decref(message);
 	close(fd);
 }
 
 static void commands_need_negotiation(void **state)
 {
-	int fd = dial();
+	int fd = peer_dial();
 
 	(void)state;
-	json_decref(hear(fd));
-	expect_error(fd, "{\"execute\":\"stop\"}", "CommandNotFound", "qmp_capabilities");
-	expect_error(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}",
-		     "GenericError", "'oob'");
-	expect_error(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[1]}}",
-		     "GenericError", "'enable'");
-	expect_ok(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[]}}");
-	expect_error(fd, "{\"execute\":\"qmp_capabilities\"}", "CommandNotFound",
-		     "already complete");
+	json_decref(peer_hear(fd));
+	peer_expect_error(fd, "{\"execute\":\"stop\"}", "CommandNotFound", "qmp_capabilities");
+	peer_expect_error(fd,
+			  "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}",
+			  "GenericError", "'oob'");
+	peer_expect_error(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[1]}}",
+			  "GenericError", "'enable'");
+	peer_expect_ok(fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[]}}");
+	peer_expect_error(fd, "{\"execute\":\"qmp_capabilities\"}", "CommandNotFound",
+			  "already complete");
 	assert_int_equal(straw.state, VM_RUNNING);
 	close(fd);
 }
@@ -449,7 +367,7 @@ static void commands_need_negotiation(void **state)
 static void ids_come_back(void **state)
 {
 	static const char *const ids[] = {"7", "\"libvirt-12\"", "{\"a\":[1,null]}", "null"};
-	int fd = greet();
+	int fd = peer_greet();
 	unsigned int i;
 
 	(void)state;
@@ -459,7 +377,7 @@ static void ids_come_back(void **state)
 
 		snprintf(text, sizeof(text), "{\"execute\":\"%s\",\"id\":%s}\n",
 			 i % 2 ? "query-name" : "no-such", ids[i]);
-		reply = ask(fd, text);
+		reply = peer_ask(fd, text);
 		assert_true(json_equal(json_object_get(reply, "id"), id));
 		assert_non_null(json_object_get(reply, i % 2 ? "return" : "error"));
 		json_decref(reply);
@@ -471,47 +389,48 @@ static void ids_come_back(void **state)
 static void framing_is_jsons_own(void **state)
 {
 	const char *slow = "{\"execute\": \"query-\\u0073tatus\",\n \"id\": \"}]\\\"{\"}";
-	int fd = greet();
+	int fd = peer_greet();
 	json_t *reply;
 
 	(void)state;
 	/* Two in one packet without line ends; then one byte by byte, over two lines. */
-	say(fd, "{\"execute\":\"query-name\",\"id\":1}{\"execute\":\"query-name\",\"id\":2}");
-	reply = hear(fd);
+	peer_say(fd, "{\"execute\":\"query-name\",\"id\":1}{\"execute\":\"query-name\",\"id\":2}");
+	reply = peer_hear(fd);
 	assert_int_equal(json_integer_value(json_object_get(reply, "id")), 1);
 	json_decref(reply);
-	reply = hear(fd);
+	reply = peer_hear(fd);
 	assert_int_equal(json_integer_value(json_object_get(reply, "id")), 2);
 	json_decref(reply);
 	for (; *slow; slow++)
 		assert_int_equal(send(fd, slow, 1, MSG_NOSIGNAL), 1);
-	reply = hear(fd);
-	assert_string_equal(text_at(reply, "return", "status"), "running");
-	assert_string_equal(text_at(reply, "id", NULL), "}]\"{");
+	reply = peer_hear(fd);
+	assert_string_equal(peer_text_at(reply, "return", "status"), "running");
+	assert_string_equal(peer_text_at(reply, "id", NULL), "}]\"{");
 	json_decref(reply);
 	close(fd);
 }
 
 static void wrong_messages_are_named(void **state)
 {
-	int fd = greet();
+	int fd = peer_greet();
 
 	(void)state;
-	expect_error(fd, "[]", "GenericError", "must be a JSON object");
-	expect_error(fd, "{}", "GenericError", "lacks member 'execute'");
-	expect_error(fd, "{\"execute\":1}", "GenericError", "'execute' must be a string");
-	expect_error(fd, "{\"execute\":\"stop\",\"arguments\":[]}", "GenericError",
-		     "'arguments' must be an object");
-	expect_error(fd, "{\"execute\":\"stop\",\"exec-oob\":1}", "GenericError",
-		     "'exec-oob' is unexpected");
-	expect_error(fd, "{\"execute\":\"fly\"}", "CommandNotFound", "fly");
-	expect_error(fd, "{\"execute\":\"stop\",\"execute\":\"stop\"}", "GenericError", "JSON");
-	expect_error(fd, "{\"execute\" \"stop\"}", "GenericError", "JSON parse error");
-	expect_error(fd, "{\"execute\":\"stop\"]", "GenericError", "JSON parse error");
-	expect_error(fd, "{\"execute\":\"\xff\"}", "GenericError", "JSON parse error");
-	expect_error(fd, "hello {\"execute\":\"stop\"}\n", "GenericError", "JSON parse error");
-	expect_error(fd, "{\"execute\":\"stop\n", "GenericError", "JSON parse error");
-	expect_ok(fd, "{\"execute\":\"query-status\"}");
+	peer_expect_error(fd, "[]", "GenericError", "must be a JSON object");
+	peer_expect_error(fd, "{}", "GenericError", "lacks member 'execute'");
+	peer_expect_error(fd, "{\"execute\":1}", "GenericError", "'execute' must be a string");
+	peer_expect_error(fd, "{\"execute\":\"stop\",\"arguments\":[]}", "GenericError",
+			  "'arguments' must be an object");
+	peer_expect_error(fd, "{\"execute\":\"stop\",\"exec-oob\":1}", "GenericError",
+			  "'exec-oob' is unexpected");
+	peer_expect_error(fd, "{\"execute\":\"fly\"}", "CommandNotFound", "fly");
+	peer_expect_error(fd, "{\"execute\":\"stop\",\"execute\":\"stop\"}", "GenericError",
+			  "JSON");
+	peer_expect_error(fd, "{\"execute\" \"stop\"}", "GenericError", "JSON parse error");
+	peer_expect_error(fd, "{\"execute\":\"stop\"]", "GenericError", "JSON parse error");
+	peer_expect_error(fd, "{\"execute\":\"\xff\"}", "GenericError", "JSON parse error");
+	peer_expect_error(fd, "hello {\"execute\":\"stop\"}\n", "GenericError", "JSON parse error");
+	peer_expect_error(fd, "{\"execute\":\"stop\n", "GenericError", "JSON parse error");
+	peer_expect_ok(fd, "{\"execute\":\"query-status\"}");
 	assert_int_equal(straw.state, VM_RUNNING);
 	close(fd);
 }
@@ -536,7 +455,7 @@ static void wrong_arguments_are_named(void **state)
 		{"\"gpa\":0,\"size\":1,\"prot\":\"rx\"", "'rw', 'ro'"},
 		{"\"gpa\":0,\"size\":1,\"prot\":3", "'prot'"},
 	};
-	int fd = greet();
+	int fd = peer_greet();
 	unsigned int i;
 
 	(void)state;
@@ -546,10 +465,10 @@ static void wrong_arguments_are_named(void **state)
 
 		snprintf(text, sizeof(text), "{\"execute\":\"x-samara-plug\",\"arguments\":{%s}}\n",
 			 cases[i].arguments);
-		expect_error(fd, text, "GenericError", cases[i].part);
+		peer_expect_error(fd, text, "GenericError", cases[i].part);
 	}
-	expect_error(fd, "{\"execute\":\"stop\",\"arguments\":{\"now\":1}}", "GenericError",
-		     "'now' is unexpected");
+	peer_expect_error(fd, "{\"execute\":\"stop\",\"arguments\":{\"now\":1}}", "GenericError",
+			  "'now' is unexpected");
 	assert_int_equal(straw.gpa, 1); /* none got through */
 	close(fd);
 }
@@ -564,7 +483,7 @@ static void sizes_in_every_spelling(void **state)
 		{"\"0x100000000\"", UINT64_C(1) << 32}, {"\"4G\"", UINT64_C(1) << 32},
 		{"\"0xffffffffffffffff\"", UINT64_MAX}, {"\"18446744073709551615\"", UINT64_MAX},
 	};
-	int fd = greet();
+	int fd = peer_greet();
 	unsigned int i;
 
 	(void)state;
@@ -576,7 +495,7 @@ static void sizes_in_every_spelling(void **state)
 			"{\"execute\":\"x-samara-remap\",\"arguments\":{\"gpa\":%s,\"size\":\"2M\","
 			"\"new-gpa\":%s}}",
 			cases[i].json, cases[i].json);
-		expect_ok(fd, text);
+		peer_expect_ok(fd, text);
 		assert_true(straw.gpa == cases[i].value);
 		assert_true(straw.new_gpa == cases[i].value);
 		assert_int_equal(straw.size_bytes, 2 << 20);
@@ -586,65 +505,69 @@ static void sizes_in_every_spelling(void **state)
 
 static void memory_commands_reach_the_manager(void **state)
 {
-	int fd = greet();
+	int fd = peer_greet();
 
 	(void)state;
-	expect_ok(fd, "{\"execute\":\"x-samara-plug\",\"arguments\":{\"gpa\":4096,\"size\":8192}}");
+	peer_expect_ok(
+		fd, "{\"execute\":\"x-samara-plug\",\"arguments\":{\"gpa\":4096,\"size\":8192}}");
 	assert_int_equal(straw.prot, GUEST_MM_RDWR);
-	expect_ok(fd, "{\"execute\":\"x-samara-plug\",\"arguments\":{\"gpa\":4096,\"size\":8192,"
-		      "\"prot\":\"ro\"}}");
+	peer_expect_ok(fd,
+		       "{\"execute\":\"x-samara-plug\",\"arguments\":{\"gpa\":4096,\"size\":8192,"
+		       "\"prot\":\"ro\"}}");
 	assert_int_equal(straw.prot, GUEST_MM_READ);
-	expect_ok(fd, "{\"execute\":\"x-samara-protect\",\"arguments\":{\"gpa\":4096,\"size\":8192,"
-		      "\"prot\":\"rw\"}}");
+	peer_expect_ok(
+		fd, "{\"execute\":\"x-samara-protect\",\"arguments\":{\"gpa\":4096,\"size\":8192,"
+		    "\"prot\":\"rw\"}}");
 	assert_int_equal(straw.prot, GUEST_MM_RDWR);
-	expect_error(fd, "{\"execute\":\"x-samara-protect\",\"arguments\":{\"gpa\":0,\"size\":1}}",
-		     "GenericError", "'prot' is missing");
-	expect_ok(fd, "{\"execute\":\"x-samara-populate\",\"arguments\":{\"gpa\":12288,"
-		      "\"size\":4096}}");
+	peer_expect_error(fd,
+			  "{\"execute\":\"x-samara-protect\",\"arguments\":{\"gpa\":0,\"size\":1}}",
+			  "GenericError", "'prot' is missing");
+	peer_expect_ok(fd, "{\"execute\":\"x-samara-populate\",\"arguments\":{\"gpa\":12288,"
+			   "\"size\":4096}}");
 	assert_int_equal(straw.gpa, 12288);
-	expect_ok(fd,
-		  "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":4096,\"size\":8192}}");
-	expect_error(fd,
-		     "{\"execute\":\"x-samara-plug\",\"arguments\":{\"gpa\":\"0xbad000\","
-		     "\"size\":4096}}",
-		     "GenericError", "plugged already");
+	peer_expect_ok(
+		fd, "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":4096,\"size\":8192}}");
+	peer_expect_error(fd,
+			  "{\"execute\":\"x-samara-plug\",\"arguments\":{\"gpa\":\"0xbad000\","
+			  "\"size\":4096}}",
+			  "GenericError", "plugged already");
 	close(fd);
 }
 
 static void queries_answer(void **state)
 {
-	int fd = greet();
+	int fd = peer_greet();
 	json_t *reply, *list;
 
 	(void)state;
-	reply = ask(fd, "{\"execute\":\"query-cpus-fast\"}");
+	reply = peer_ask(fd, "{\"execute\":\"query-cpus-fast\"}");
 	list = json_object_get(reply, "return");
 	assert_int_equal(json_array_size(list), 2);
 	assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 1), "thread-id")),
 			 1001);
 	json_decref(reply);
 
-	reply = ask(fd, "{\"execute\":\"x-samara-regions\"}");
+	reply = peer_ask(fd, "{\"execute\":\"x-samara-regions\"}");
 	list = json_object_get(reply, "return");
 	assert_int_equal(json_array_size(list), 3);
 	list = json_array_get(list, 1);
 	assert_int_equal(json_integer_value(json_object_get(list, "gpa")), 1 << 21);
 	assert_int_equal(json_integer_value(json_object_get(list, "populated")), 4096);
-	assert_string_equal(text_at(list, "prot", NULL), "ro");
-	assert_string_equal(text_at(list, "backing", NULL), "memfd");
+	assert_string_equal(peer_text_at(list, "prot", NULL), "ro");
+	assert_string_equal(peer_text_at(list, "backing", NULL), "memfd");
 	assert_true(json_is_true(json_object_get(list, "locked")));
 	json_decref(reply);
 
-	reply = ask(fd, "{\"execute\":\"x-samara-stats\"}");
+	reply = peer_ask(fd, "{\"execute\":\"x-samara-stats\"}");
 	list = json_object_get(reply, "return");
 	assert_int_equal(json_integer_value(json_object_get(list, "plugs")), 7);
 	assert_int_equal(json_integer_value(json_object_get(list, "mmio-reads")), 11);
 	assert_int_equal(json_integer_value(json_object_get(list, "pio-nowhere")), 22);
-	assert_string_equal(text_at(list, "last-nothing-gpa", NULL), "0xffffffffffffffff");
+	assert_string_equal(peer_text_at(list, "last-nothing-gpa", NULL), "0xffffffffffffffff");
 	json_decref(reply);
 
-	reply = ask(fd, "{\"execute\":\"query-name\"}");
-	assert_string_equal(text_at(reply, "return", "name"), "samara");
+	reply = peer_ask(fd, "{\"execute\":\"query-name\"}");
+	assert_string_equal(peer_text_at(reply, "return", "name"), "samara");
 	json_decref(reply);
 	close(fd);
 }
@@ -652,8 +575,8 @@ static void queries_answer(void **state)
 /* Every command that query-commands names is found, whatever it says of missing arguments. */
 static void commands_are_listed(void **state)
 {
-	int fd = greet(), found = 0;
-	json_t *reply = ask(fd, "{\"execute\":\"query-commands\"}"), *command;
+	int fd = peer_greet(), found = 0;
+	json_t *reply = peer_ask(fd, "{\"execute\":\"query-commands\"}"), *command;
 	size_t i;
 
 	(void)state;
@@ -662,13 +585,13 @@ static void commands_are_listed(void **state)
 		char text[128];
 		json_t *answer;
 
-		found += !strcmp(text_at(command, "name", NULL), "x-samara-unplug");
-		if (!strcmp(text_at(command, "name", NULL), "qmp_capabilities"))
+		found += !strcmp(peer_text_at(command, "name", NULL), "x-samara-unplug");
+		if (!strcmp(peer_text_at(command, "name", NULL), "qmp_capabilities"))
 			continue;
 		snprintf(text, sizeof(text), "{\"execute\":\"%s\"}",
-			 text_at(command, "name", NULL));
-		answer = ask(fd, text);
-		assert_string_not_equal(text_at(answer, "error", "class"), "CommandNotFound");
+			 peer_text_at(command, "name", NULL));
+		answer = peer_ask(fd, text);
+		assert_string_not_equal(peer_text_at(answer, "error", "class"), "CommandNotFound");
 		json_decref(answer);
 	}
 	assert_int_equal(found, 1);
@@ -678,27 +601,27 @@ static void commands_are_listed(void **state)
 
 static void events_reach_all_that_negotiated(void **state)
 {
-	int one = greet(), two = greet(), mute = dial();
+	int one = peer_greet(), two = peer_greet(), mute = peer_dial();
 	struct pollfd fd = {.fd = mute, .events = POLLIN};
 	json_t *event, *timestamp;
 	time_t now = time(NULL);
 
 	(void)state;
-	json_decref(hear(mute));
-	expect_ok(one, "{\"execute\":\"stop\"}");
-	event = hear(two);
-	assert_string_equal(text_at(event, "event", NULL), "STOP");
+	json_decref(peer_hear(mute));
+	peer_expect_ok(one, "{\"execute\":\"stop\"}");
+	event = peer_hear(two);
+	assert_string_equal(peer_text_at(event, "event", NULL), "STOP");
 	timestamp = json_object_get(event, "timestamp");
 	assert_in_range(json_integer_value(json_object_get(timestamp, "seconds")), now - 1,
 			now + 60);
 	assert_in_range(json_integer_value(json_object_get(timestamp, "microseconds")), 0, 999999);
 	json_decref(event);
-	expect_ok(two, "{\"execute\":\"cont\"}");
-	expect_ok(two, "{\"execute\":\"system_reset\"}");
+	peer_expect_ok(two, "{\"execute\":\"cont\"}");
+	peer_expect_ok(two, "{\"execute\":\"system_reset\"}");
 	assert_int_equal(straw.resets, 1);
-	straw.listener(VM_EVENT_SHUTDOWN, true, straw.listener_arg);
-	event = hear(two);
-	assert_string_equal(text_at(event, "event", NULL), "SHUTDOWN");
+	tell_by(VM_EVENT_SHUTDOWN, true);
+	event = peer_hear(two);
+	assert_string_equal(peer_text_at(event, "event", NULL), "SHUTDOWN");
 	assert_true(json_is_true(json_object_get(json_object_get(event, "data"), "guest")));
 	json_decref(event);
 	assert_int_equal(poll(&fd, 1, 50), 0); /* it did not negotiate, and hears nothing */
@@ -709,13 +632,13 @@ static void events_reach_all_that_negotiated(void **state)
 
 static void quit_is_answered_before_the_end(void **state)
 {
-	int fd = greet(), got_reply = 0, got_event = 0;
+	int fd = peer_greet(), got_reply = 0, got_event = 0;
 	char *line;
 
-	say(fd, "{\"execute\":\"quit\",\"id\":\"q\"}");
+	peer_say(fd, "{\"execute\":\"quit\",\"id\":\"q\"}");
 	wait_for(&straw.quits, 1);
 	stop(state);
-	while ((line = hear_line(fd))) {
+	while ((line = peer_hear_line(fd))) {
 		got_reply += !!strstr(line, "\"id\":\"q\"");
 		got_event += !!strstr(line, "SHUTDOWN");
 	}
@@ -729,28 +652,28 @@ static void quit_is_answered_before_the_end(void **state)
 
 static void a_waiting_command_holds_up_nobody_else(void **state)
 {
-	int slow = greet(), other = greet(), i;
+	int slow = peer_greet(), other = peer_greet(), i;
 	json_t *event;
 
 	(void)state;
-	say(slow, "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":\"0xb10c000\","
-		  "\"size\":4096},\"id\":\"late\"}");
+	peer_say(slow, "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":\"0xb10c000\","
+		       "\"size\":4096},\"id\":\"late\"}");
 	wait_for(&straw.waiting, 1);
 	for (i = 0; i < 100; i++)
-		expect_ok(other, "{\"execute\":\"x-samara-regions\"}");
-	expect_ok(other, "{\"execute\":\"stop\"}");
+		peer_expect_ok(other, "{\"execute\":\"x-samara-regions\"}");
+	peer_expect_ok(other, "{\"execute\":\"stop\"}");
 	/* It hears of events meanwhile, */
-	event = hear(slow);
-	assert_string_equal(text_at(event, "event", NULL), "STOP");
+	event = peer_hear(slow);
+	assert_string_equal(peer_text_at(event, "event", NULL), "STOP");
 	json_decref(event);
 	/* and what it asks next is answered in order. */
-	say(slow, "{\"execute\":\"query-name\",\"id\":\"next\"}");
+	peer_say(slow, "{\"execute\":\"query-name\",\"id\":\"next\"}");
 	straw.release = true;
-	event = hear(slow);
-	assert_string_equal(text_at(event, "id", NULL), "late");
+	event = peer_hear(slow);
+	assert_string_equal(peer_text_at(event, "id", NULL), "late");
 	json_decref(event);
-	event = hear(slow);
-	assert_string_equal(text_at(event, "id", NULL), "next");
+	event = peer_hear(slow);
+	assert_string_equal(peer_text_at(event, "id", NULL), "next");
 	json_decref(event);
 	close(slow);
 	close(other);
@@ -762,10 +685,11 @@ static void a_client_may_leave_in_the_middle_of_its_command(void **state)
 
 	(void)state;
 	for (i = 0; i < 3; i++) {
-		int fd = greet();
+		int fd = peer_greet();
 
-		say(fd, "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":\"0xb10c000\","
-			"\"size\":4096}}");
+		peer_say(fd,
+			 "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":\"0xb10c000\","
+			 "\"size\":4096}}");
 		wait_for(&straw.waiting, i + 1);
 		close(fd);
 	}
@@ -777,15 +701,15 @@ static void a_client_may_leave_in_the_middle_of_its_command(void **state)
 
 static void stop_waits_for_a_command(void **state)
 {
-	int fd = greet();
+	int fd = peer_greet();
 
 	(void)state;
-	say(fd, "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":\"0xb10c000\","
-		"\"size\":4096},\"id\":1}");
+	peer_say(fd, "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":\"0xb10c000\","
+		     "\"size\":4096},\"id\":1}");
 	wait_for(&straw.waiting, 1);
 	stop(state);
 	assert_int_equal(straw.waiting, 0);
-	json_decref(hear(fd)); /* its reply was sent */
+	json_decref(peer_hear(fd)); /* its reply was sent */
 	expect_end(fd);
 	close(fd);
 	assert_int_equal(start(state), 0);
@@ -793,12 +717,12 @@ static void stop_waits_for_a_command(void **state)
 
 static void a_client_that_never_reads_is_dropped(void **state)
 {
-	int fd = greet(), i;
+	int fd = peer_greet(), i;
 
 	(void)state;
 	/* 1 MiB of backlog and the socket's buffer, with some 90 bytes per event. */
 	for (i = 0; i < 40000; i++)
-		straw.listener(VM_EVENT_STOP, false, straw.listener_arg);
+		tell(VM_EVENT_STOP);
 	expect_alive();
 	expect_end(fd);
 	close(fd);
@@ -808,7 +732,7 @@ static void a_client_that_never_reads_is_dropped(void **state)
 static void questions_without_reading_are_held_back(void **state)
 {
 	const char *question = "{\"execute\":\"x-samara-regions\"}";
-	int fd = greet(), flags = fcntl(fd, F_GETFL), sent = 0;
+	int fd = peer_greet(), flags = fcntl(fd, F_GETFL), sent = 0;
 
 	(void)state;
 	straw.region_count = 1000;
@@ -829,15 +753,15 @@ static void questions_without_reading_are_held_back(void **state)
 
 static void garbage_is_answered_then_dropped(void **state)
 {
-	int fd = dial(), lines = 0, i;
+	int fd = peer_dial(), lines = 0, i;
 	char *line;
 
 	(void)state;
-	json_decref(hear(fd));
+	json_decref(peer_hear(fd));
 	for (i = 0; i < 50; i++)
 		if (send(fd, "GET / HTTP/1.1\r\n", 16, MSG_NOSIGNAL) != 16)
 			break;
-	while ((line = hear_line(fd))) {
+	while ((line = peer_hear_line(fd))) {
 		assert_non_null(strstr(line, "JSON parse error"));
 		lines++;
 	}
@@ -853,7 +777,7 @@ static void random_bytes_do_no_harm(void **state)
 
 	(void)state;
 	for (round = 0; round < 50; round++) {
-		int fd = round % 2 ? greet() : dial();
+		int fd = round % 2 ? peer_greet() : peer_dial();
 
 		for (i = 0; i < 2000; i++) {
 			char byte = alphabet[rand_r(&seed) % (sizeof(alphabet) - 1)];
@@ -869,7 +793,7 @@ static void random_bytes_do_no_harm(void **state)
 static void a_line_of_ten_megabytes_is_dropped(void **state)
 {
 	char block[65536];
-	int fd = greet(), i;
+	int fd = peer_greet(), i;
 	ssize_t sent = 0;
 
 	(void)state;
@@ -886,14 +810,14 @@ static void a_line_of_ten_megabytes_is_dropped(void **state)
 
 static void half_a_line_waits(void **state)
 {
-	int fd = greet(), mute = greet();
+	int fd = peer_greet(), mute = peer_greet();
 	json_t *reply;
 
 	(void)state;
-	say(mute, "{\"execute\":\"qu");
-	expect_ok(fd, "{\"execute\":\"query-status\"}");
-	say(mute, "ery-status\"}");
-	reply = hear(mute);
+	peer_say(mute, "{\"execute\":\"qu");
+	peer_expect_ok(fd, "{\"execute\":\"query-status\"}");
+	peer_say(mute, "ery-status\"}");
+	reply = peer_hear(mute);
 	assert_non_null(json_object_get(reply, "return"));
 	json_decref(reply);
 	close(mute);
@@ -902,16 +826,16 @@ static void half_a_line_waits(void **state)
 
 static void deep_nesting_is_dropped(void **state)
 {
-	int fd = greet(), i;
+	int fd = peer_greet(), i;
 	json_t *reply;
 
 	(void)state;
-	say(fd, "{\"execute\":\"query-status\",\"id\":");
+	peer_say(fd, "{\"execute\":\"query-status\",\"id\":");
 	for (i = 0; i < 1000; i++)
 		if (send(fd, "[", 1, MSG_NOSIGNAL) != 1)
 			break;
-	reply = hear(fd);
-	assert_non_null(strstr(text_at(reply, "error", "desc"), "nested"));
+	reply = peer_hear(fd);
+	assert_non_null(strstr(peer_text_at(reply, "error", "desc"), "nested"));
 	json_decref(reply);
 	expect_end(fd);
 	close(fd);
@@ -921,13 +845,13 @@ static void deep_nesting_is_dropped(void **state)
 /* What was sent before the sender's side was closed is carried out and answered. */
 static void a_half_closed_client_gets_its_replies(void **state)
 {
-	int fd = dial(), lines = 0;
+	int fd = peer_dial(), lines = 0;
 
 	(void)state;
-	say(fd, "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-name\"}"
-		"{\"execute\":\"system_reset\"}");
+	peer_say(fd, "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-name\"}"
+		     "{\"execute\":\"system_reset\"}");
 	shutdown(fd, SHUT_WR);
-	while (hear_line(fd))
+	while (peer_hear_line(fd))
 		lines++;
 	assert_int_equal(lines, 5); /* greeting, three replies, RESET */
 	assert_int_equal(straw.resets, 1);
@@ -942,18 +866,18 @@ static void clients_are_limited(void **state)
 
 	(void)state;
 	for (i = 0; i < QMP_CLIENTS_MAX; i++)
-		fds[i] = greet();
-	late = dial();
-	message = hear(late);
-	assert_non_null(strstr(text_at(message, "error", "desc"), "too many clients"));
+		fds[i] = peer_greet();
+	late = peer_dial();
+	message = peer_hear(late);
+	assert_non_null(strstr(peer_text_at(message, "error", "desc"), "too many clients"));
 	json_decref(message);
 	expect_end(late);
-	expect_ok(fds[0], "{\"execute\":\"query-status\"}");
+	peer_expect_ok(fds[0], "{\"execute\":\"query-status\"}");
 	close(fds[1]);
 	/* The place is free again, a moment later. */
 	for (i = 0, last = -1; i < 1000 && last < 0; i++) {
-		last = dial();
-		message = hear(last);
+		last = peer_dial();
+		message = peer_hear(last);
 		if (!json_object_get(message, "QMP")) {
 			close(last);
 			last = -1;
@@ -1110,7 +1034,8 @@ static void ctl_tells_failure_from_misuse(void **state)
 {
 	(void)state;
 	straw.gpa = 1;
-	assert_int_equal(ctl("plug", "4G", NULL, NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("plug", NULL, NULL, NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("plug", "4G", "--ro", NULL), SAMARA_EXIT_USAGE);
 	assert_int_equal(ctl("plug", "4G", "many", NULL), SAMARA_EXIT_USAGE);
 	assert_int_equal(ctl("unplug", "4G", "1M", "2M"), SAMARA_EXIT_USAGE);
 	assert_int_equal(ctl("unplug", "4G", "1M", "--ro"), SAMARA_EXIT_USAGE);

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <time.h>
+
+#include "mm/debug.h"
+#include "mm/tree_lock.h"
+
+/* The entry in which this thread counts its holds of @tree, or a free one; NULL: there is none. */
+static uint32_t *depth_of(struct region_tree *tree)
+{
+	uint32_t *unused = NULL;
+
+	for (unsigned int i = 0; i < THREAD_SLOTS; i++) {
+		if (!thread_holds.depth[i])
+			unused = &thread_holds.depth[i];
+		else if (thread_holds.tree[i] == tree)
+			return &thread_holds.depth[i];
+	}
+	if (unused)
+		thread_holds.tree[unused - thread_holds.depth] = tree;
+	return unused;
+}
+
+bool tree_enter(struct region_tree *tree, bool wait, uint32_t **depth)
+{
+	*depth = depth_of(tree);
+	if (!*depth || !**depth) {
+		if (wait)
+			phase_read_lock(&tree->lock);
+		else if (!phase_read_trylock(&tree->lock))
+			return false;
+	}
+	if (*depth)
+		(**depth)++;
+	return true;
+}
+
+void tree_leave(struct region_tree *tree, uint32_t *depth)
+{
+	if (depth && --*depth)
+		return;
+	phase_read_unlock(&tree->lock);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+void lock_tree_read(struct region_tree *tree)
+{
+	struct thread_state *self = thread_state_get();
+	uint64_t before = now_ns();
+	uint32_t *depth;
+
+	SAMARA_ASSERT(lock_thread_holds() == 0);
+	tree_enter(tree, true, &depth);
+	thread_holds.count++;
+	if (self) {
+		struct lock_counters *own = &self->counters[tree->id];
+
+		thread_count(&own->retry);
+		__atomic_store_n(&own->wait_ns, own->wait_ns + (now_ns() - before),
+				 __ATOMIC_RELAXED);
+	}
+}
+
+void unlock_tree_read(struct region_tree *tree)
+{
+	thread_holds.count--;
+	tree_leave(tree, depth_of(tree));
+}
+
+void lock_tree_write(struct region_tree *tree)
+{
+	SAMARA_ASSERT(lock_thread_holds() == 0);
+	phase_write_lock(&tree->lock);
+	SAMARA_ASSERT(!tree->marked);
+}
+
+void unlock_tree_write(struct region_tree *tree)
+{
+	lock_end_write(tree);
+	tree->marked = NULL;
+	region_free_retired(tree);
+	__atomic_store_n(&tree->seq, tree->seq + 1, __ATOMIC_SEQ_CST);
+	phase_write_unlock(&tree->lock);
+}
+
+unsigned int lock_thread_holds(void)
+{
+	return thread_holds.count;
+}

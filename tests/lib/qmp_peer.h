@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef TESTS_LIB_QMP_PEER_H
+#define TESTS_LIB_QMP_PEER_H
+
+#include <jansson.h>
+
+/*
+ * A client of a control socket, by hand: it sends what no decent client would. Whatever goes wrong
+ * fails the test. One thread at a time.
+ */
+
+/* The socket to connect to; the string stays the caller's. */
+void peer_use(const char *path);
+
+/* Connect; a receive that takes ten seconds fails. */
+int peer_dial(void);
+
+/* Connect and negotiate. */
+int peer_greet(void);
+
+void peer_say(int fd, const char *text);
+
+/* The next line, or NULL at the end of the connection; valid until the next call. */
+char *peer_hear_line(int fd);
+
+/* The next message, an object to release. */
+json_t *peer_hear(int fd);
+
+/* The text at @first.@second of @message; "" if there is none. @second may be NULL. */
+const char *peer_text_at(json_t *message, const char *first, const char *second);
+
+/* Send a message, and take the reply (an object to release); events are passed over. */
+json_t *peer_ask(int fd, const char *text);
+
+/* Send one that must be accepted; that must be refused, in these words. */
+void peer_expect_ok(int fd, const char *text);
+void peer_expect_error(int fd, const char *text, const char *error_class, const char *part);
+
+#endif

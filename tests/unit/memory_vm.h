@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef TESTS_UNIT_MEMORY_VM_H
+#define TESTS_UNIT_MEMORY_VM_H
+
+/*
+ * A VM of straw with real memory, real slots for DIMMs and a control socket, for the programs that
+ * test these: vm_*() are defined here, once in each, so this is part of each program's source. Its
+ * guest does with the slots' registers what a kernel would do, or what none would.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include <jansson.h>
+
+#include "devices/bus.h"
+#include "tests/lib/qmp_peer.h"
+#include "vmm/commands.h"
+#include "vmm/dimm.h"
+#include "vmm/memory_map.h"
+#include "vmm/qmp.h"
+
+#define MIB   (UINT64_C(1) << 20)
+#define SLOTS 8u
+
+/* ---- The VM of straw ------------------------------------------------------------------------- */
+
+struct vm {
+	struct vm_config config;
+	struct layout layout;
+	struct guest_mm *mm;
+	struct qom *qom;
+	struct memory_devices *devices;
+	struct dimms *dimms;
+	int irq;
+	const struct vm_balloon *balloon;
+	vm_event_fn *listener;
+	void *listener_arg;
+};
+
+static struct vm straw;
+static struct qmp_server *server;
+static char folder[] = "/tmp/samara-test-qmp-XXXXXX";
+static char path[sizeof(folder) + 8];
+
+int vm_pause(struct vm *vm, struct samara_error *err)
+{
+	(void)vm;
+	(void)err;
+	return 0;
+}
+
+int vm_resume(struct vm *vm, struct samara_error *err)
+{
+	(void)vm;
+	(void)err;
+	return 0;
+}
+
+void vm_request_reset(struct vm *vm, bool by_guest)
+{
+	(void)by_guest;
+	memory_devices_begin_reset(vm->devices);
+	memory_hotplug_reset(dimms_registers(vm->dimms));
+	memory_devices_end_reset(vm->devices);
+}
+
+void vm_quit(struct vm *vm)
+{
+	(void)vm;
+}
+
+void vm_powerdown(struct vm *vm)
+{
+	(void)vm;
+}
+
+enum vm_state vm_get_state(struct vm *vm)
+{
+	(void)vm;
+	return VM_RUNNING;
+}
+
+struct guest_mm *vm_mm(struct vm *vm)
+{
+	return vm->mm;
+}
+
+const struct vm_config *vm_get_config(struct vm *vm)
+{
+	return &vm->config;
+}
+
+struct qom *vm_qom(struct vm *vm)
+{
+	return vm->qom;
+}
+
+struct memory_devices *vm_memory_devices(struct vm *vm)
+{
+	return vm->devices;
+}
+
+struct dimms *vm_dimms(struct vm *vm)
+{
+	return vm->dimms;
+}
+
+const struct vm_balloon *vm_get_balloon(struct vm *vm)
+{
+	return vm->balloon;
+}
+
+int vm_vcpu_tid(struct vm *vm, unsigned int index)
+{
+	(void)vm;
+	return 1000 + (int)index;
+}
+
+int vm_add_listener(struct vm *vm, vm_event_fn *listener, void *arg)
+{
+	vm->listener = listener;
+	vm->listener_arg = arg;
+	return 0;
+}
+
+void vm_get_bus_counters(struct vm *vm, struct bus_counters *mmio, struct bus_counters *pio)
+{
+	(void)vm;
+	(void)mmio;
+	(void)pio;
+}
+
+static __attribute__((unused)) void notify(const struct vm_notice *notice, void *arg)
+{
+	struct vm *vm = arg;
+
+	vm->listener(notice, vm->listener_arg);
+}
+
+static __attribute__((unused)) int create_memory(enum guest_mm_backing backing)
+{
+	struct samara_error err = {0};
+	struct memory_devices_config config = {
+		.layout = &straw.layout,
+		.backing = backing,
+		.max_bytes = 1024 * MIB,
+		.nodes = 2,
+		.notify = notify,
+		.arg = &straw,
+	};
+	struct irq irq;
+	int ret;
+
+	straw.config.memory_bytes = 64 * MIB;
+	ret = layout_init(&straw.layout, 64 * MIB, 1088 * MIB, 40, &err);
+	if (!ret)
+		ret = guest_mm_create(NULL, &straw.mm, &err);
+	if (!ret)
+		ret = guest_mm_add_window(straw.mm, 0, straw.layout.low_bytes, backing, &err);
+	if (!ret)
+		ret = guest_mm_add_window(straw.mm, LAYOUT_HIGH_GPA, straw.layout.high_bytes,
+					  backing, &err);
+	if (!ret)
+		ret = guest_mm_plug(straw.mm, 0, 64 * MIB, GUEST_MM_RDWR, &err);
+	if (!ret)
+		ret = qom_create(&straw.qom);
+	config.mm = straw.mm;
+	config.qom = straw.qom;
+	if (!ret)
+		ret = memory_devices_create(&config, &straw.devices, &err);
+	irq.eventfd = straw.irq = eventfd(0, EFD_NONBLOCK);
+	if (!ret)
+		ret = dimms_create(straw.devices, SLOTS, irq, &straw.dimms, &err);
+	if (!ret)
+		ret = qmp_server_start(&straw, path, &server, &err);
+	if (ret)
+		print_error("%s\n", err.text);
+	return ret;
+}
+
+static __attribute__((unused)) int start(void **state)
+{
+	(void)state;
+	memset(&straw, 0, sizeof(straw));
+	return create_memory(GUEST_MM_ANON);
+}
+
+static __attribute__((unused)) int start_memfd(void **state)
+{
+	(void)state;
+	memset(&straw, 0, sizeof(straw));
+	return create_memory(GUEST_MM_MEMFD);
+}
+
+static __attribute__((unused)) int stop(void **state)
+{
+	(void)state;
+	/* As the VM does it: no event comes any more when its listeners go. */
+	dimms_stop(straw.dimms);
+	qmp_server_stop(server);
+	memory_devices_destroy(straw.devices);
+	dimms_destroy(straw.dimms);
+	qom_destroy(straw.qom);
+	guest_mm_destroy(straw.mm);
+	close(straw.irq);
+	return 0;
+}
+
+static __attribute__((unused)) int make_folder(void **state)
+{
+	(void)state;
+	if (!mkdtemp(folder))
+		return -1;
+	snprintf(path, sizeof(path), "%s/qmp", folder);
+	peer_use(path);
+	return 0;
+}
+
+static __attribute__((unused)) int remove_folder(void **state)
+{
+	(void)state;
+	return rmdir(folder);
+}
+
+/* ---- The guest of straw ---------------------------------------------------------------------- */
+
+static __attribute__((unused)) uint32_t get(unsigned int offset)
+{
+	uint32_t value = 0;
+
+	memory_hotplug_bus_ops.read(dimms_registers(straw.dimms), offset, &value, 4);
+	return value;
+}
+
+static __attribute__((unused)) void put(unsigned int offset, uint32_t value)
+{
+	memory_hotplug_bus_ops.write(dimms_registers(straw.dimms), offset, &value, 4);
+}
+
+static __attribute__((unused)) void report(unsigned int slot, uint32_t event, uint32_t status)
+{
+	put(MEMORY_HOTPLUG_SLOT, slot);
+	put(MEMORY_HOTPLUG_OST_EVENT, event);
+	put(MEMORY_HOTPLUG_OST_STATUS, status);
+}
+
+static __attribute__((unused)) void eject(unsigned int slot)
+{
+	put(MEMORY_HOTPLUG_SLOT, slot);
+	put(MEMORY_HOTPLUG_STATUS, MEMORY_HOTPLUG_EJECT);
+}
+
+/* The next slot with news, which are acknowledged; the test fails if they are others. */
+static __attribute__((unused)) unsigned int hear_of(uint32_t news)
+{
+	uint32_t slot = get(MEMORY_HOTPLUG_NEXT);
+
+	assert_true(slot < SLOTS);
+	assert_true(get(MEMORY_HOTPLUG_STATUS) & news);
+	put(MEMORY_HOTPLUG_STATUS, news);
+	return slot;
+}
+
+static __attribute__((unused)) gpa_t gpa_of(unsigned int slot)
+{
+	put(MEMORY_HOTPLUG_SLOT, slot);
+	return get(MEMORY_HOTPLUG_GPA_LOW) | (gpa_t)get(MEMORY_HOTPLUG_GPA_HIGH) << 32;
+}
+
+/* ---- What the tests say and hear ------------------------------------------------------------- */
+
+static __attribute__((unused)) void add_backend(int fd, const char *id, unsigned int mib)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "{\"execute\":\"object-add\",\"arguments\":{\"qom-type\":\"memory-backend-ram\","
+		 "\"id\":\"%s\",\"size\":%llu}}",
+		 id, (unsigned long long)(mib * MIB));
+	peer_expect_ok(fd, text);
+}
+
+static __attribute__((unused)) void add_dimm(int fd, const char *id, const char *memdev)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"pc-dimm\",\"id\":\"%s\","
+		 "\"memdev\":\"%s\"}}",
+		 id, memdev);
+	peer_expect_ok(fd, text);
+}
+
+static __attribute__((unused)) void ask_back(int fd, const char *id)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"%s\"}}",
+		 id);
+	peer_expect_ok(fd, text);
+}
+
+/* The next event, which must be of that name; its data is to be released. */
+static __attribute__((unused)) json_t *expect_event(int fd, const char *name)
+{
+	json_t *message = peer_hear(fd), *data;
+
+	assert_string_equal(peer_text_at(message, "event", NULL), name);
+	data = json_incref(json_object_get(message, "data"));
+	json_decref(message);
+	return data;
+}
+
+static __attribute__((unused)) void expect_ost(int fd, const char *device, int source, int status)
+{
+	json_t *data = expect_event(fd, "ACPI_DEVICE_OST"), *info = json_object_get(data, "info");
+	json_t *id = json_object_get(info, "device");
+
+	if (device)
+		assert_string_equal(json_string_value(id), device);
+	else
+		assert_null(id);
+	assert_string_equal(peer_text_at(info, "slot-type", NULL), "DIMM");
+	assert_int_equal(json_integer_value(json_object_get(info, "source")), source);
+	assert_int_equal(json_integer_value(json_object_get(info, "status")), status);
+	json_decref(data);
+}
+
+static __attribute__((unused)) void expect_deleted(int fd, const char *id)
+{
+	json_t *data = expect_event(fd, "DEVICE_DELETED");
+	char device_path[128];
+
+	snprintf(device_path, sizeof(device_path), "/machine/peripheral/%s", id);
+	assert_string_equal(peer_text_at(data, "device", NULL), id);
+	assert_string_equal(peer_text_at(data, "path", NULL), device_path);
+	json_decref(data);
+}
+
+static __attribute__((unused)) void expect_silence(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	assert_int_equal(poll(&poll_fd, 1, 100), 0);
+}
+
+static __attribute__((unused)) json_t *query(int fd, const char *command)
+{
+	char text[128];
+	json_t *reply, *result;
+
+	snprintf(text, sizeof(text), "{\"execute\":\"%s\"}", command);
+	reply = peer_ask(fd, text);
+	result = json_incref(json_object_get(reply, "return"));
+	assert_non_null(result);
+	json_decref(reply);
+	return result;
+}
+
+static __attribute__((unused)) size_t device_count(int fd)
+{
+	json_t *list = query(fd, "query-memory-devices");
+	size_t count = json_array_size(list);
+
+	json_decref(list);
+	return count;
+}
+
+static __attribute__((unused)) uint64_t plugged_bytes(int fd)
+{
+	json_t *summary = query(fd, "query-memory-size-summary");
+	uint64_t bytes = (uint64_t)json_integer_value(json_object_get(summary, "plugged-memory"));
+
+	assert_int_equal(json_integer_value(json_object_get(summary, "base-memory")), 64 * MIB);
+	json_decref(summary);
+	return bytes;
+}
+
+/* ---- A guest that works, and samara ctl -------------------------------------------------------- */
+
+/* A kernel's part: takes what is plugged, and lets go or refuses what it is asked for. */
+struct guest {
+	pthread_t thread;
+	atomic_bool stop, refuses;
+};
+
+static __attribute__((unused)) void work_off_news(struct guest *guest)
+{
+	uint32_t slot;
+
+	while ((slot = get(MEMORY_HOTPLUG_NEXT)) != MEMORY_HOTPLUG_NONE) {
+		if (get(MEMORY_HOTPLUG_STATUS) & MEMORY_HOTPLUG_INSERTING) {
+			put(MEMORY_HOTPLUG_STATUS, MEMORY_HOTPLUG_INSERTING);
+			report(slot, 1, 0);
+		} else {
+			put(MEMORY_HOTPLUG_STATUS, MEMORY_HOTPLUG_REMOVING);
+			report(slot, 3, 0x84);
+			if (guest->refuses) {
+				report(slot, 3, 0x82);
+			} else {
+				eject(slot);
+				report(slot, 3, 0);
+			}
+		}
+	}
+}
+
+static __attribute__((unused)) void *run_guest(void *arg)
+{
+	struct pollfd irq = {.fd = straw.irq, .events = POLLIN};
+	struct guest *guest = arg;
+	eventfd_t count;
+
+	while (!guest->stop) {
+		if (poll(&irq, 1, 50) == 1)
+			eventfd_read(straw.irq, &count);
+		work_off_news(guest);
+	}
+	return NULL;
+}
+
+static __attribute__((unused)) void start_guest(struct guest *guest)
+{
+	guest->stop = false;
+	guest->refuses = false;
+	assert_int_equal(pthread_create(&guest->thread, NULL, run_guest, guest), 0);
+}
+
+static __attribute__((unused)) void stop_guest(struct guest *guest)
+{
+	guest->stop = true;
+	pthread_join(guest->thread, NULL);
+}
+
+static __attribute__((unused)) int ctl(const char *verb, const char *a, const char *b,
+				       const char *c)
+{
+	const char *argv[] = {"samara ctl", path, verb, a, b, c, NULL};
+	int argc = 3;
+
+	while (argv[argc])
+		argc++;
+	return cmd_ctl(argc, (char **)argv);
+}
+
+/* TAP is on standard output: what the command prints must not get there. */
+static __attribute__((unused)) int saved[2];
+
+static __attribute__((unused)) void mute(void)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC), i;
+
+	fflush(stdout);
+	for (i = 0; i < 2; i++) {
+		saved[i] = dup(i + 1);
+		dup2(null, i + 1);
+	}
+	close(null);
+}
+
+static __attribute__((unused)) void unmute(void)
+{
+	int i;
+
+	fflush(stdout);
+	for (i = 0; i < 2; i++) {
+		dup2(saved[i], i + 1);
+		close(saved[i]);
+	}
+}
+
+#endif

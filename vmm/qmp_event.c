@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The events of the control socket: their names and data follow QEMU's, since tools look for them.
+ */
+#include <stdio.h>
+#include <time.h>
+
+#include "vmm/qmp_command.h"
+
+#define END                                \
+	{                                  \
+		NULL, 0, false, NULL, NULL \
+	}
+#define MEMBER(name, type)                              \
+	{                                               \
+		name, QMP_ARG_##type, false, NULL, NULL \
+	}
+#define OPTION(name, type)                             \
+	{                                              \
+		name, QMP_ARG_##type, true, NULL, NULL \
+	}
+
+static const struct qmp_arg by_whom[] = {MEMBER("guest", BOOL), MEMBER("reason", STRING), END};
+
+static const struct qmp_arg panicked[] = {MEMBER("action", STRING), END};
+
+static const struct qmp_arg ost_info[] = {OPTION("device", STRING),    MEMBER("slot", STRING),
+					  MEMBER("slot-type", STRING), MEMBER("source", SIZE),
+					  MEMBER("status", SIZE),      END};
+static const struct qmp_arg ost[] = {{"info", QMP_ARG_OBJECT, false, NULL, ost_info}, END};
+
+static const struct qmp_arg device[] = {OPTION("device", STRING), MEMBER("path", STRING), END};
+
+static const struct qmp_arg refused[] = {OPTION("device", STRING), MEMBER("path", STRING),
+					 OPTION("x-samara-reason", STRING), END};
+
+static const struct qmp_arg unplug_error[] = {MEMBER("device", STRING), MEMBER("msg", STRING), END};
+
+static const struct qmp_arg size_change[] = {OPTION("id", STRING), MEMBER("size", SIZE),
+					     MEMBER("qom-path", STRING), END};
+
+static const struct qmp_arg balloon[] = {MEMBER("actual", SIZE), END};
+
+const struct qmp_event qmp_events[] = {
+	[VM_EVENT_STOP] = {"STOP", NULL},
+	[VM_EVENT_RESUME] = {"RESUME", NULL},
+	[VM_EVENT_RESET] = {"RESET", by_whom},
+	[VM_EVENT_SHUTDOWN] = {"SHUTDOWN", by_whom},
+	[VM_EVENT_POWERDOWN] = {"POWERDOWN", NULL},
+	[VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", panicked},
+	[VM_EVENT_ACPI_OST] = {"ACPI_DEVICE_OST", ost},
+	[VM_EVENT_DEVICE_DELETED] = {"DEVICE_DELETED", device},
+	[VM_EVENT_UNPLUG_REFUSED] = {"DEVICE_UNPLUG_GUEST_ERROR", refused},
+	[VM_EVENT_MEMORY_SIZE_CHANGED] = {"MEMORY_DEVICE_SIZE_CHANGE", size_change},
+	[VM_EVENT_MEMORY_UNPLUG_REFUSED] = {"MEM_UNPLUG_ERROR", unplug_error},
+	[VM_EVENT_BALLOON_CHANGED] = {"BALLOON_CHANGE", balloon},
+	{NULL, NULL},
+};
+
+/* What the table declares of the event's data; NULL when out of memory. */
+static json_t *data(const struct vm_notice *notice)
+{
+	char slot[16];
+
+	switch (notice->event) {
+	case VM_EVENT_RESET:
+		return json_pack("{s:b, s:s}", "guest", notice->by_guest, "reason",
+				 notice->by_guest ? "guest-reset" : "host-qmp-system-reset");
+	case VM_EVENT_SHUTDOWN:
+		return json_pack("{s:b, s:s}", "guest", notice->by_guest, "reason",
+				 notice->by_guest ? "guest-shutdown" : "host-qmp-quit");
+	case VM_EVENT_GUEST_PANICKED:
+		return json_pack("{s:s}", "action", "run");
+	case VM_EVENT_ACPI_OST:
+		snprintf(slot, sizeof(slot), "%u", notice->slot);
+		return json_pack("{s:{s:s*, s:s, s:s, s:I, s:I}}", "info", "device", notice->device,
+				 "slot", slot, "slot-type", "DIMM", "source",
+				 (json_int_t)notice->source, "status", (json_int_t)notice->status);
+	case VM_EVENT_DEVICE_DELETED:
+		return json_pack("{s:s*, s:s}", "device", notice->device, "path", notice->path);
+	case VM_EVENT_UNPLUG_REFUSED:
+		return json_pack("{s:s*, s:s, s:s*}", "device", notice->device, "path",
+				 notice->path, "x-samara-reason", notice->reason);
+	case VM_EVENT_MEMORY_UNPLUG_REFUSED:
+		return json_pack("{s:s, s:s}", "device", notice->device ? notice->device : "",
+				 "msg", notice->reason);
+	case VM_EVENT_MEMORY_SIZE_CHANGED:
+		return json_pack("{s:s*, s:o, s:s}", "id", notice->device, "size",
+				 qmp_number(notice->size_bytes), "qom-path", notice->path);
+	case VM_EVENT_BALLOON_CHANGED:
+		return json_pack("{s:o}", "actual", qmp_number(notice->size_bytes));
+	case VM_EVENT_STOP:
+	case VM_EVENT_RESUME:
+	case VM_EVENT_POWERDOWN:
+		break;
+	}
+	return NULL;
+}
+
+json_t *qmp_event(const struct vm_notice *notice)
+{
+	const struct qmp_event *event = &qmp_events[notice->event];
+	struct timespec now;
+	json_t *message;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	message = json_pack("{s:{s:I, s:I}, s:s}", "timestamp", "seconds", (json_int_t)now.tv_sec,
+			    "microseconds", (json_int_t)(now.tv_nsec / 1000), "event", event->name);
+	if (message && event->members && json_object_set_new(message, "data", data(notice))) {
+		json_decref(message);
+		return NULL;
+	}
+	return message;
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QMP commands about memory that comes and goes as devices: backends, devices, their properties,
+ * the balloon. A further kind of device is a row in the table `drivers`.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/dimm.h"
+#include "vmm/memory_devices.h"
+#include "vmm/qmp_command.h"
+#include "vmm/qom.h"
+
+#define END                                \
+	{                                  \
+		NULL, 0, false, NULL, NULL \
+	}
+#define MEMBER(name, type)                              \
+	{                                               \
+		name, QMP_ARG_##type, false, NULL, NULL \
+	}
+#define OPTION(name, type)                             \
+	{                                              \
+		name, QMP_ARG_##type, true, NULL, NULL \
+	}
+
+/* What is not there has a class of its own, by which tools tell it from other errors. */
+static int with_class(struct qmp_call *call, int ret)
+{
+	if (ret == -ENODEV)
+		call->error_class = "DeviceNotFound";
+	return ret;
+}
+
+/* ---- object-add, object-del ------------------------------------------------------------------ */
+
+static const char *const policies[] = {"default", "preferred", "bind", "interleave", NULL};
+
+/* Options of QEMU's backends that change nothing here are taken and passed over. */
+#define BACKEND_ARGS                                                                      \
+	MEMBER("qom-type", STRING), MEMBER("id", STRING), MEMBER("size", SIZE),           \
+		OPTION("share", BOOL), OPTION("prealloc", BOOL), OPTION("merge", BOOL),   \
+		OPTION("dump", BOOL), OPTION("reserve", BOOL), OPTION("host-nodes", ANY), \
+	{                                                                                 \
+		"policy", QMP_ARG_ENUM, true, policies, NULL                              \
+	}
+
+static const struct qmp_arg ram_args[] = {BACKEND_ARGS, END};
+static const struct qmp_arg memfd_args[] = {BACKEND_ARGS, OPTION("hugetlb", BOOL),
+					    OPTION("seal", BOOL), END};
+static const struct qmp_arg file_args[] = {
+	BACKEND_ARGS,         MEMBER("mem-path", STRING), OPTION("discard-data", BOOL),
+	OPTION("pmem", BOOL), OPTION("readonly", BOOL),   END};
+
+static int add_backend(struct qmp_call *call, struct memory_backend_config *config)
+{
+	const json_t *nodes = qmp_value(call, "host-nodes");
+
+	if ((qmp_has(call, "policy") && strcmp(qmp_word(call, "policy"), "default")) ||
+	    json_array_size(nodes))
+		return samara_error_set(&call->err, -EOPNOTSUPP,
+					"Parameter 'policy': memory comes from the NUMA nodes that "
+					"the host chooses");
+	config->id = qmp_word(call, "id");
+	config->size_bytes = qmp_size(call, "size");
+	config->prealloc = qmp_bool(call, "prealloc", false);
+	return memory_devices_add_backend(vm_memory_devices(call->vm), config, &call->err);
+}
+
+static int add_ram(struct qmp_call *call)
+{
+	struct memory_backend_config config = {
+		.kind = MEMORY_BACKEND_RAM,
+		.share = qmp_bool(call, "share", false),
+	};
+
+	return add_backend(call, &config);
+}
+
+static int add_memfd(struct qmp_call *call)
+{
+	struct memory_backend_config config = {
+		.kind = MEMORY_BACKEND_MEMFD,
+		.share = qmp_bool(call, "share", true),
+	};
+
+	if (qmp_bool(call, "hugetlb", false))
+		return samara_error_set(
+			&call->err, -EOPNOTSUPP,
+			"Parameter 'hugetlb': pages of guest memory are chosen when "
+			"the VM is started");
+	return add_backend(call, &config);
+}
+
+static int add_file(struct qmp_call *call)
+{
+	struct memory_backend_config config = {
+		.kind = MEMORY_BACKEND_FILE,
+		.share = qmp_bool(call, "share", false),
+		.path = qmp_word(call, "mem-path"),
+	};
+
+	if (qmp_bool(call, "pmem", false) || qmp_bool(call, "readonly", false))
+		return samara_error_set(&call->err, -EOPNOTSUPP,
+					"Parameters 'pmem' and 'readonly': a DIMM is ordinary "
+					"memory");
+	return add_backend(call, &config);
+}
+
+static const struct qmp_variant objects[] = {
+	{"memory-backend-ram", ram_args, add_ram},
+	{"memory-backend-memfd", memfd_args, add_memfd},
+	{"memory-backend-file", file_args, add_file},
+	{NULL, NULL, NULL},
+};
+
+static const struct qmp_arg id_args[] = {MEMBER("id", STRING), END};
+
+static int object_del(struct qmp_call *call)
+{
+	return memory_devices_remove_backend(vm_memory_devices(call->vm), qmp_word(call, "id"),
+					     &call->err);
+}
+
+/* ---- device_add, device_del ------------------------------------------------------------------ */
+
+static const struct qmp_arg dimm_args[] = {MEMBER("driver", STRING),
+					   OPTION("id", STRING),
+					   OPTION("memdev", STRING),
+					   OPTION("node", SIZE),
+					   OPTION("slot", SIZE),
+					   OPTION("addr", SIZE),
+					   END};
+
+static int add_dimm(struct qmp_call *call)
+{
+	struct memory_device_request request = {
+		.id = qmp_word(call, "id"),
+		.memdev = qmp_word(call, "memdev"),
+		.gpa = qmp_has(call, "addr") && qmp_size(call, "addr") ? qmp_size(call, "addr")
+								       : MEMORY_DEVICES_ANYWHERE,
+		.hotplugged = true,
+	};
+	struct dimms *dimms = vm_dimms(call->vm);
+	uint64_t node = qmp_size(call, "node"), slot = qmp_size(call, "slot");
+
+	if (!dimms)
+		return samara_error_set(&call->err, -ENOSPC,
+					"this VM has no memory slots: it was to be started with "
+					"--memory SIZE,max=SIZE");
+	if (!request.memdev)
+		return samara_error_set(&call->err, -EINVAL, "'memdev' property is not set");
+	request.node = node > UINT32_MAX ? UINT32_MAX : (uint32_t)node;
+	return with_class(call, dimms_plug(dimms, &request,
+					   !qmp_has(call, "slot") ? DIMM_ANY_SLOT
+					   : slot > INT32_MAX     ? INT32_MAX
+								  : (int)slot,
+					   &call->err));
+}
+
+static const struct qmp_variant drivers[] = {
+	{"pc-dimm", dimm_args, add_dimm},
+	{NULL, NULL, NULL},
+};
+
+static int device_del(struct qmp_call *call)
+{
+	return with_class(call, memory_devices_unplug(vm_memory_devices(call->vm),
+						      qmp_word(call, "id"), &call->err));
+}
+
+/* ---- Properties ------------------------------------------------------------------------------ */
+
+static const struct qmp_arg qom_get_args[] = {MEMBER("path", STRING), MEMBER("property", STRING),
+					      END};
+static const struct qmp_arg qom_set_args[] = {MEMBER("path", STRING), MEMBER("property", STRING),
+					      MEMBER("value", ANY), END};
+static const struct qmp_arg qom_list_args[] = {MEMBER("path", STRING), END};
+
+static const struct qmp_arg property_members[] = {MEMBER("name", STRING), MEMBER("type", STRING),
+						  END};
+static const struct qmp_arg properties_result = {NULL, QMP_ARG_OBJECTS, false, NULL,
+						 property_members};
+static const struct qmp_arg any_result = {NULL, QMP_ARG_ANY, false, NULL, NULL};
+
+static int run_qom_get(struct qmp_call *call)
+{
+	return with_class(call, qom_get(vm_qom(call->vm), qmp_word(call, "path"),
+					qmp_word(call, "property"), &call->result, &call->err));
+}
+
+static int run_qom_set(struct qmp_call *call)
+{
+	return with_class(call, qom_set(vm_qom(call->vm), qmp_word(call, "path"),
+					qmp_word(call, "property"), qmp_value(call, "value"),
+					&call->err));
+}
+
+static int run_qom_list(struct qmp_call *call)
+{
+	return with_class(call, qom_list(vm_qom(call->vm), qmp_word(call, "path"), &call->result,
+					 &call->err));
+}
+
+/* ---- Questions ------------------------------------------------------------------------------- */
+
+static json_t *describe_dimm(const struct memory_device *device, const char *memdev)
+{
+	return json_pack("{s:s, s:{s:s*, s:o, s:o, s:i, s:i, s:s, s:b, s:b}}", "type", "dimm",
+			 "data", "id", device->id, "addr", qmp_number(device->gpa), "size",
+			 qmp_number(device->size_bytes), "slot", device->slot, "node",
+			 (int)device->node, "memdev", memdev, "hotpluggable", true, "hotplugged",
+			 device->hotplugged);
+}
+
+static json_t *describe_virtio_mem(const struct memory_device *device, const char *memdev)
+{
+	return json_pack("{s:s, s:{s:s*, s:o, s:o, s:o, s:o, s:o, s:i, s:s}}", "type", "virtio-mem",
+			 "data", "id", device->id, "memaddr", qmp_number(device->gpa),
+			 "requested-size", qmp_number(atomic_load(&device->requested_bytes)),
+			 "size", qmp_number(atomic_load(&device->plugged_bytes)), "max-size",
+			 qmp_number(device->size_bytes), "block-size",
+			 qmp_number(atomic_load(&device->block_bytes)), "node", (int)device->node,
+			 "memdev", memdev);
+}
+
+static int describe_device(const struct memory_device *device, void *list)
+{
+	char memdev[128];
+	json_t *entry;
+
+	snprintf(memdev, sizeof(memdev), "/objects/%s", device->backend->config.id);
+	entry = device->ops->kind == MEMORY_DEVICE_DIMM ? describe_dimm(device, memdev)
+							: describe_virtio_mem(device, memdev);
+	return json_array_append_new(list, entry) ? -ENOMEM : 0;
+}
+
+static const struct qmp_arg device_members[] = {
+	MEMBER("type", STRING), {"data", QMP_ARG_ANY, false, NULL, NULL}, END};
+static const struct qmp_arg devices_result = {NULL, QMP_ARG_OBJECTS, false, NULL, device_members};
+
+static int query_memory_devices(struct qmp_call *call)
+{
+	json_t *list = json_array();
+
+	if (memory_devices_for_each(vm_memory_devices(call->vm), describe_device, list)) {
+		json_decref(list);
+		list = NULL;
+	}
+	return qmp_answer(call, list);
+}
+
+static int add_plugged(const struct memory_device *device, void *total)
+{
+	*(uint64_t *)total += device->ops->kind == MEMORY_DEVICE_DIMM
+				      ? device->size_bytes
+				      : atomic_load(&device->plugged_bytes);
+	return 0;
+}
+
+static const struct qmp_arg summary_members[] = {MEMBER("base-memory", SIZE),
+						 MEMBER("plugged-memory", SIZE), END};
+static const struct qmp_arg summary_result = {NULL, QMP_ARG_OBJECT, false, NULL, summary_members};
+
+static int query_memory_size_summary(struct qmp_call *call)
+{
+	uint64_t plugged_bytes = 0;
+
+	memory_devices_for_each(vm_memory_devices(call->vm), add_plugged, &plugged_bytes);
+	return qmp_answer(call, json_pack("{s:o, s:o}", "base-memory",
+					  qmp_number(vm_get_config(call->vm)->memory_bytes),
+					  "plugged-memory", qmp_number(plugged_bytes)));
+}
+
+static const struct qmp_arg ost_members[] = {OPTION("device", STRING),    MEMBER("slot", STRING),
+					     MEMBER("slot-type", STRING), MEMBER("source", SIZE),
+					     MEMBER("status", SIZE),      END};
+static const struct qmp_arg osts_result = {NULL, QMP_ARG_OBJECTS, false, NULL, ost_members};
+
+static int query_acpi_ospm_status(struct qmp_call *call)
+{
+	struct dimms *dimms = vm_dimms(call->vm);
+	json_t *list = json_array();
+	struct dimm_ost ost;
+	unsigned int slot;
+
+	for (slot = 0; dimms && list && !dimms_get_ost(dimms, slot, &ost); slot++) {
+		json_t *entry =
+			json_pack("{s:s*, s:o, s:s, s:I, s:I}", "device", *ost.id ? ost.id : NULL,
+				  "slot", json_sprintf("%u", slot), "slot-type", "DIMM", "source",
+				  (json_int_t)ost.source, "status", (json_int_t)ost.status);
+
+		if (json_array_append_new(list, entry)) {
+			json_decref(list);
+			list = NULL;
+		}
+	}
+	return qmp_answer(call, list);
+}
+
+/* ---- The balloon ----------------------------------------------------------------------------- */
+
+static const struct qmp_arg balloon_args[] = {MEMBER("value", SIZE), END};
+static const struct qmp_arg balloon_members[] = {MEMBER("actual", SIZE), END};
+static const struct qmp_arg balloon_result = {NULL, QMP_ARG_OBJECT, false, NULL, balloon_members};
+
+static int need_balloon(struct qmp_call *call, const struct vm_balloon **balloon)
+{
+	*balloon = vm_get_balloon(call->vm);
+	if (*balloon)
+		return 0;
+	call->error_class = "DeviceNotActive";
+	return samara_error_set(&call->err, -ENODEV, "No balloon device has been activated");
+}
+
+static int set_balloon(struct qmp_call *call)
+{
+	const struct vm_balloon *balloon;
+	uint64_t bytes = qmp_size(call, "value");
+	int ret = need_balloon(call, &balloon);
+
+	if (!ret && !bytes)
+		ret = samara_error_set(
+			&call->err, -EINVAL,
+			"Parameter 'value' expects a size: how much memory the guest "
+			"shall keep");
+	return ret ? ret : balloon->set(balloon->device, bytes, &call->err);
+}
+
+static int query_balloon(struct qmp_call *call)
+{
+	const struct vm_balloon *balloon;
+	int ret = need_balloon(call, &balloon);
+
+	if (ret)
+		return ret;
+	return qmp_answer(call,
+			  json_pack("{s:o}", "actual", qmp_number(balloon->get(balloon->device))));
+}
+
+/* ---- The table ------------------------------------------------------------------------------- */
+
+#define COMMAND(name, args, run)                         \
+	{                                                \
+		name, args, false, run, NULL, NULL, NULL \
+	}
+#define QUERY(name, args, run, result)                     \
+	{                                                  \
+		name, args, false, run, result, NULL, NULL \
+	}
+#define CHOICE(name, tag, variants)                          \
+	{                                                    \
+		name, NULL, false, NULL, NULL, tag, variants \
+	}
+
+const struct qmp_command qmp_memory_commands[] = {
+	CHOICE("object-add", "qom-type", objects),
+	COMMAND("object-del", id_args, object_del),
+	CHOICE("device_add", "driver", drivers),
+	COMMAND("device_del", id_args, device_del),
+	QUERY("qom-get", qom_get_args, run_qom_get, &any_result),
+	COMMAND("qom-set", qom_set_args, run_qom_set),
+	QUERY("qom-list", qom_list_args, run_qom_list, &properties_result),
+	QUERY("query-memory-devices", NULL, query_memory_devices, &devices_result),
+	QUERY("query-memory-size-summary", NULL, query_memory_size_summary, &summary_result),
+	QUERY("query-acpi-ospm-status", NULL, query_acpi_ospm_status, &osts_result),
+	COMMAND("balloon", balloon_args, set_balloon),
+	QUERY("query-balloon", NULL, query_balloon, &balloon_result),
+	COMMAND(NULL, NULL, NULL),
+};
