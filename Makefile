@@ -21,7 +21,7 @@ O := build/common$(VARIANT)
 Q := $(if $(V),,@)
 
 .DEFAULT_GOAL := all
-.PHONY: all demo check lab lint bench install clean help packages tests fuzz
+.PHONY: all demo check lab lint bench fuzz install clean help packages tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -83,15 +83,15 @@ $(O)/%.o: %.c
 # ---- Generated: ACPI tables by iasl, the stress guest as an ELF image within samara -----------------
 
 $(O)/vmm/acpi.o: $(O)/vmm/dsdt.hex $(O)/vmm/memory_hotplug.hex
-$(O)/vmm/dsdt.hex: vmm/dsdt.asl devices/power_registers.h
+$(O)/vmm/dsdt.hex: vmm/dsdt.asl vmm/virtio.asl vmm/virtio_slots.h devices/power_registers.h
 	@echo "  IASL    $@"
-	$(Q)mkdir -p $(@D) && iasl -tc -p $(O)/vmm/dsdt $< > $(O)/vmm/dsdt.log || { cat $(O)/vmm/dsdt.log; exit 1; }
+	$(Q)mkdir -p $(@D) && iasl -tc -p $(O)/vmm/dsdt $< > $(O)/vmm/dsdt.log 2>&1 || { cat $(O)/vmm/dsdt.log; exit 1; }
 
 # Its macros take the C preprocessor.
 $(O)/vmm/memory_hotplug.hex: vmm/memory_hotplug.asl devices/memory_hotplug_registers.h
 	@echo "  IASL    $@"
 	$(Q)mkdir -p $(@D) && $(CC) -E -P -undef -x c $< -o $(O)/vmm/memory_hotplug.i && \
-		{ iasl -tc -p $(O)/vmm/memory_hotplug $(O)/vmm/memory_hotplug.i > $(O)/vmm/memory_hotplug.log || \
+		{ iasl -tc -p $(O)/vmm/memory_hotplug $(O)/vmm/memory_hotplug.i > $(O)/vmm/memory_hotplug.log 2>&1 || \
 		{ cat $(O)/vmm/memory_hotplug.log; exit 1; }; }
 
 GUEST_CFLAGS := -std=gnu11 $(WARN) -O2 -g0 -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=small \

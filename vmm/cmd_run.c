@@ -32,6 +32,8 @@ enum {
 	OPTION_MEMORY = 'm',
 	OPTION_NAME = 'n',
 	OPTION_CPUS = 0x100,
+	OPTION_BALLOON,
+	OPTION_VIRTIO_MEM,
 	OPTION_SERIAL,
 	OPTION_QMP,
 	OPTION_DOMAIN,
@@ -54,6 +56,17 @@ static const struct argp_option options[] = {
 	 "Memory at start (512M). ,max=SIZE: with what can be plugged (as much as at start). "
 	 ",slots=N: for that many DIMMs (32, if there is a max). "
 	 ",backing=anon|memfd: what is behind it (anon)",
+	 2},
+	{"balloon", OPTION_BALLOON, "SETTING,...", OPTION_ARG_OPTIONAL,
+	 "A balloon (virtio-balloon). deflate-on-oom=off: the guest may not help itself; "
+	 "free-page-reporting=off: it does not report free pages; packed=off: split virtqueues",
+	 2},
+	{"virtio-mem", OPTION_VIRTIO_MEM, "id=ID,size=SIZE[,...]", 0,
+	 "Memory that the guest plugs and unplugs by blocks (virtio-mem), SIZE at most; may be "
+	 "given "
+	 "several times. ,requested=SIZE: how much at first (0). ,block=SIZE: size of a block "
+	 "(2M). "
+	 ",node=N: NUMA node. ,packed=off: split virtqueues",
 	 2},
 	{"numa", OPTION_NUMA, "memory=SIZE,cpus=A-B:C", 0,
 	 "A NUMA node with a part of the memory and of the vCPUs; once for each node", 2},
@@ -89,7 +102,8 @@ static const char doc[] =
 	"Examples:\n"
 	"  samara run --kernel vmlinuz --initrd initrd --cmdline console=ttyS0 --cpus 2\n"
 	"  samara run -k vmlinux -m 512M,max=4G --serial pty --qmp unix:/run/vm.sock\n"
-	"  samara run --domain guest.xml --serial file:guest.log\n";
+	"  samara run --domain guest.xml --serial file:guest.log\n"
+	"  samara run -k vmlinux -m 1G --balloon --virtio-mem id=mem0,size=8G,requested=1G\n";
 
 /* Options that are given go over what a domain XML says: so the domain is read in a first pass. */
 struct parse {
@@ -153,6 +167,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case OPTION_MEMORY:
 		ret = parse_memory(arg, config, &err);
+		break;
+	case OPTION_BALLOON:
+		ret = parse_balloon(arg, config, &err);
+		break;
+	case OPTION_VIRTIO_MEM:
+		ret = parse_virtio_mem(arg, config, &err);
 		break;
 	case OPTION_NUMA:
 		ret = parse_numa(arg, config, &err);

@@ -33,6 +33,9 @@ void vm_config_free(struct vm_config *config)
 	free(config->qmp_path);
 	for (i = 0; i < config->dimm_count; i++)
 		free(config->dimms[i].id);
+	for (i = 0; i < config->virtio_mem_count; i++)
+		free(config->virtio_mems[i].id);
+	free(config->virtio_mems);
 	memset(config, 0, sizeof(*config));
 }
 

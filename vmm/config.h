@@ -36,6 +36,24 @@ struct chardev_config {
 	char *path; /* CHARDEV_FILE */
 };
 
+/* A balloon; without @present the others have no meaning. */
+struct balloon_options {
+	bool present;
+	bool deflate_on_oom, reporting, packed;
+};
+
+/**
+ * struct virtio_mem_options - a virtio-mem device
+ * @node: NUMA node, -1: none
+ * @packed: offer packed virtqueues
+ */
+struct virtio_mem_options {
+	char *id;
+	uint64_t size_bytes, block_bytes, requested_bytes;
+	int node;
+	bool packed;
+};
+
 /**
  * struct dimm_config - a DIMM that is there from the start
  * @id: owned; NULL: "dimmN"
@@ -71,6 +89,9 @@ struct vm_config {
 	unsigned int dimm_count;
 
 	struct chardev_config serial;
+	struct balloon_options balloon;
+	struct virtio_mem_options *virtio_mems;
+	unsigned int virtio_mem_count;
 	char *qmp_path; /* NULL: no control socket */
 	bool no_reboot; /* a guest reset ends samara */
 	bool start_paused;
@@ -110,6 +131,17 @@ int parse_size(const char *text, const char *what, uint64_t *bytes, struct samar
 int parse_memory(const char *text, struct vm_config *config, struct samara_error *err);
 int parse_serial(const char *text, struct chardev_config *serial, struct samara_error *err);
 int parse_qmp(const char *text, char **path, struct samara_error *err);
+
+/**
+ * parse_balloon(), parse_virtio_mem() - have a balloon, add a virtio-mem device
+ * @text: "deflate-on-oom=off,free-page-reporting=off,packed=off", each of which may be missing, or
+ *        NULL; "id=mem0,size=8G,block=2M,requested=1G,node=0,packed=on", of which id and size may
+ *        not
+ *
+ * Return: as above; also -EEXIST (the id is taken), -E2BIG (too many devices).
+ */
+int parse_balloon(const char *text, struct vm_config *config, struct samara_error *err);
+int parse_virtio_mem(const char *text, struct vm_config *config, struct samara_error *err);
 
 /**
  * parse_numa(), parse_dimm() - add a NUMA node, a DIMM

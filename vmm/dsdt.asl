@@ -9,6 +9,8 @@ DefinitionBlock ("", "DSDT", 2, "SAMARA", "SAMARA  ", 1)
 {
 	Name (\_S5, Package () { POWER_SLP_TYP_S5, 0, 0, 0 })
 
+#include "virtio.asl"
+
 	Scope (\_SB)
 	{
 		Device (COM1)

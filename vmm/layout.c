@@ -25,6 +25,8 @@ int layout_init(struct layout *layout, uint64_t memory_bytes, uint64_t max_memor
 					" bytes at start",
 					max_memory_bytes, memory_bytes);
 
+	layout->device_gpa = 0;
+	layout->device_bytes = 0;
 	layout->low_bytes = memory_bytes;
 	if (layout->low_bytes > LAYOUT_LOW_MAX_BYTES)
 		layout->low_bytes = LAYOUT_LOW_MAX_BYTES;
@@ -49,8 +51,31 @@ int layout_init(struct layout *layout, uint64_t memory_bytes, uint64_t max_memor
 	return 0;
 }
 
+int layout_add_device(struct layout *layout, uint64_t size_bytes, uint64_t align_bytes,
+		      unsigned int phys_bits, gpa_t *gpa, struct samara_error *err)
+{
+	uint64_t limit = phys_bits >= 64 ? UINT64_MAX : UINT64_C(1) << phys_bits;
+	gpa_t first = layout->device_bytes ? layout->device_gpa + layout->device_bytes
+					   : LAYOUT_HIGH_GPA + layout->high_bytes;
+
+	if (align_bytes < LAYOUT_HIGH_ALIGN)
+		align_bytes = LAYOUT_HIGH_ALIGN;
+	if (limit - first < align_bytes ||
+	    size_bytes > limit - ((first + align_bytes - 1) & ~(align_bytes - 1)))
+		return samara_error_set(err, -ERANGE,
+					"a memory device of %" PRIu64 " MiB does not fit into the "
+					"%u-bit guest-physical addresses of this host",
+					size_bytes >> 20, phys_bits);
+	*gpa = (first + align_bytes - 1) & ~(align_bytes - 1);
+	if (!layout->device_bytes)
+		layout->device_gpa = *gpa;
+	layout->device_bytes = *gpa + size_bytes - layout->device_gpa;
+	return 0;
+}
+
 bool layout_is_window(const struct layout *layout, gpa_t gpa)
 {
 	return gpa < layout->low_bytes ||
-	       (gpa >= LAYOUT_HIGH_GPA && gpa - LAYOUT_HIGH_GPA < layout->high_bytes);
+	       (gpa >= LAYOUT_HIGH_GPA && gpa - LAYOUT_HIGH_GPA < layout->high_bytes) ||
+	       (gpa >= layout->device_gpa && gpa - layout->device_gpa < layout->device_bytes);
 }

@@ -18,6 +18,7 @@
  *	  1 MiB ..		kernel; initrd at the end
  *	3 .. 4 GiB		hole: IOAPIC, local APICs, devices
  *	4 GiB ..		RAM beyond 3 GiB, then room for hotplug (high window)
+ *	behind that		ranges of virtio-mem devices (device window)
  */
 #define LAYOUT_LOW_MAX_BYTES     UINT64_C(0xc0000000)
 #define LAYOUT_HIGH_GPA          UINT64_C(0x100000000)
@@ -48,6 +49,8 @@
 #define LAYOUT_IOAPIC_GPA        0xfec00000u
 #define LAYOUT_LAPIC_GPA         0xfee00000u
 
+/* virtio-mmio devices have theirs in vmm/virtio_slots.h. */
+
 /* Four pages that KVM on VT-x keeps for itself (Documentation/virt/kvm/api.rst, 4.35 and 4.119). */
 #define LAYOUT_IDENTITY_MAP_GPA  0xfffbc000u
 #define LAYOUT_TSS_GPA           0xfffbd000u
@@ -71,6 +74,7 @@
  * @low_bytes: the low window, all of it RAM at start
  * @high_boot_bytes: RAM at start from LAYOUT_HIGH_GPA on
  * @high_bytes: the high window, room for hotplug included; 0: there is none
+ * @device_gpa, @device_bytes: the device window, in which nothing is RAM at start; 0: there is none
  * @hotplug_gpa, @hotplug_bytes: the end of the high window, where memory devices have their place;
  * none if no more than the RAM at start may ever be
  */
@@ -78,6 +82,8 @@ struct layout {
 	uint64_t low_bytes;
 	uint64_t high_boot_bytes;
 	uint64_t high_bytes;
+	gpa_t device_gpa;
+	uint64_t device_bytes;
 	gpa_t hotplug_gpa;
 	uint64_t hotplug_bytes;
 };
@@ -93,6 +99,17 @@ struct layout {
  */
 int layout_init(struct layout *layout, uint64_t memory_bytes, uint64_t max_memory_bytes,
 		unsigned int phys_bits, struct samara_error *err);
+
+/**
+ * layout_add_device() - place a device's range of memory behind what there is
+ * @size_bytes: page aligned
+ * @align_bytes: a power of two; no less than LAYOUT_HIGH_ALIGN is taken
+ * @gpa: where it is
+ *
+ * Return: 0, -ERANGE (past @phys_bits).
+ */
+int layout_add_device(struct layout *layout, uint64_t size_bytes, uint64_t align_bytes,
+		      unsigned int phys_bits, gpa_t *gpa, struct samara_error *err);
 
 /**
  * layout_is_window() - whether an address lies in one of the windows, where memory is or may come

@@ -78,6 +78,9 @@ static int create_memory(struct vm *vm, struct samara_error *err)
 	if (!ret && layout->high_bytes)
 		ret = guest_mm_add_window(vm->mm, LAYOUT_HIGH_GPA, layout->high_bytes,
 					  config->backing, err);
+	if (!ret && layout->device_bytes)
+		ret = guest_mm_add_window(vm->mm, layout->device_gpa, layout->device_bytes,
+					  config->backing, err);
 	if (!ret)
 		ret = guest_mm_plug(vm->mm, 0, layout->low_bytes, GUEST_MM_RDWR, err);
 	if (!ret && layout->high_boot_bytes)
@@ -158,6 +161,8 @@ static int create_parts(struct vm *vm, struct samara_error *err)
 					config->cpus, vm->kvm.max_vcpus);
 	ret = layout_init(&vm->layout, config->memory_bytes, config->max_memory_bytes,
 			  vm->kvm.phys_bits, err);
+	if (!ret)
+		ret = vm_virtio_place(vm, err);
 	if (!ret)
 		ret = create_memory(vm, err);
 	if (!ret && qom_create(&vm->qom))
@@ -257,8 +262,9 @@ static int reset(struct vm *vm, bool by_guest, struct samara_error *err)
 	vm_machine_destroy(vm);
 	atomic_fetch_and(&vm->requests, ~(VM_REQUEST_RESET | VM_REQUEST_POWEROFF));
 	memory_devices_begin_reset(vm->memory_devices);
-	vm_devices_reset(vm);
-	ret = vm->let_go ? guest_mm_hold_again(vm->mm, err) : 0;
+	ret = vm_devices_reset(vm, err);
+	if (!ret && vm->let_go)
+		ret = guest_mm_hold_again(vm->mm, err);
 	vm->let_go = false;
 	if (!ret)
 		ret = vm_machine_create(vm, err);
@@ -367,6 +373,8 @@ int vm_pause(struct vm *vm, struct samara_error *err)
 	if (!ret && !vm->paused) {
 		if (vm->threads)
 			ret = vm_machine_pause(vm, err);
+		if (!ret)
+			vm_virtio_pause(vm);
 		vm->paused = !ret;
 		if (vm->threads && !ret) {
 			atomic_store(&vm->state, VM_PAUSED);
@@ -385,6 +393,7 @@ int vm_resume(struct vm *vm, struct samara_error *err)
 	ret = check_alive(vm, err);
 	if (!ret && vm->paused) {
 		vm->paused = false;
+		vm_virtio_resume(vm);
 		if (vm->threads) {
 			vm_machine_resume(vm);
 			atomic_store(&vm->state, VM_RUNNING);

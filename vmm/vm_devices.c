@@ -208,6 +208,8 @@ int vm_devices_create(struct vm *vm, struct samara_error *err)
 		ret = create_switches(vm, err);
 	if (!ret)
 		ret = create_memory_slots(vm, err);
+	if (!ret)
+		ret = vm_virtio_create(vm, err);
 	if (ret)
 		vm_devices_destroy(vm);
 	return ret;
@@ -219,6 +221,7 @@ void vm_devices_destroy(struct vm *vm)
 	struct vm_devices *devices = &vm->devices;
 
 	vm_devices_stop(vm);
+	vm_virtio_destroy(vm);
 	if (devices->pio)
 		bus_destroy(devices->pio);
 	dimms_destroy(devices->dimms);
@@ -244,7 +247,7 @@ void vm_devices_destroy(struct vm *vm)
 	disconnect_irqs(devices);
 }
 
-void vm_devices_reset(struct vm *vm)
+int vm_devices_reset(struct vm *vm, struct samara_error *err)
 {
 	serial_reset(vm->devices.serial);
 	rtc_reset(vm->devices.rtc);
@@ -257,6 +260,7 @@ void vm_devices_reset(struct vm *vm)
 		memory_hotplug_reset(dimms_registers(vm->devices.dimms));
 		drain_irq(&vm->devices.memory_irq);
 	}
+	return vm_virtio_reset(vm, err);
 }
 
 int vm_devices_connect(struct vm *vm, struct samara_error *err)
@@ -275,7 +279,7 @@ int vm_devices_connect(struct vm *vm, struct samara_error *err)
 	for (unsigned int i = 0; !ret && i < sizeof(lines) / sizeof(lines[0]); i++)
 		if (lines[i].irq->eventfd >= 0)
 			ret = kvm_connect_irq(&vm->kvm, lines[i].irq->eventfd, lines[i].gsi, err);
-	return ret;
+	return ret ? ret : vm_virtio_connect(vm, err);
 }
 
 int vm_devices_start(struct vm *vm, struct samara_error *err)

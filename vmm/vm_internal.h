@@ -16,6 +16,7 @@
 #include "vmm/memory_devices.h"
 #include "vmm/qom.h"
 #include "vmm/vcpu.h"
+#include "vmm/virtio_slots.h"
 #include "vmm/vm.h"
 
 /*
@@ -43,6 +44,7 @@ struct vm_devices {
 	struct power *power;
 	struct pvpanic *pvpanic;
 	struct dimms *dimms; /* NULL: no slots */
+	struct vm_virtio *virtio;
 	struct irq serial_irq, rtc_irq, memory_irq, button_irq;
 };
 
@@ -63,6 +65,7 @@ struct vm {
 	const struct vm_config *config;        /* I */
 	struct guest_mm *mm;                   /* I */
 	struct layout layout;                  /* I */
+	gpa_t virtio_mem_gpas[VIRTIO_SLOTS];   /* I: of each of the config's virtio_mems */
 	struct image kernel, initrd;           /* I */
 	struct acpi_tables acpi;               /* I */
 	struct qom *qom;                       /* I */
@@ -80,6 +83,8 @@ struct vm {
 	bool paused;                   /* C: vCPUs sleep, or will when they are started */
 	bool let_go;                   /* C: held writes were let go, to end vCPUs */
 	struct vm_listener *listeners; /* R */
+	vm_memory_fn *memory_listener; /* R; NULL: nobody listens */
+	void *memory_listener_arg;     /* R */
 	unsigned int listener_count;   /* R */
 	pthread_mutex_t error_lock;
 	struct samara_error error; /* E: the first one */
@@ -97,11 +102,23 @@ void vm_fail_with(struct vm *vm, const struct samara_error *error);
 /* vm_devices.c. Context: creation and destruction, or a reset: no vCPU runs. */
 int vm_devices_create(struct vm *vm, struct samara_error *err);
 void vm_devices_destroy(struct vm *vm);
-void vm_devices_reset(struct vm *vm);
+int vm_devices_reset(struct vm *vm, struct samara_error *err);
 int vm_devices_connect(struct vm *vm, struct samara_error *err);
 int vm_devices_plug(struct vm *vm, struct samara_error *err);
 int vm_devices_start(struct vm *vm, struct samara_error *err);
 void vm_devices_stop(struct vm *vm);
+
+/*
+ * vm_virtio.c: the virtio devices, and their places in the address map. Place: before memory is
+ * created. Create, destroy, reset, connect: as those of vm_devices.c. Pause, resume: @control held.
+ */
+int vm_virtio_place(struct vm *vm, struct samara_error *err);
+int vm_virtio_create(struct vm *vm, struct samara_error *err);
+void vm_virtio_destroy(struct vm *vm);
+int vm_virtio_reset(struct vm *vm, struct samara_error *err);
+int vm_virtio_connect(struct vm *vm, struct samara_error *err);
+void vm_virtio_pause(struct vm *vm);
+void vm_virtio_resume(struct vm *vm);
 
 /*
  * vm_machine.c. Context: @control held.

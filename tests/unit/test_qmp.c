@@ -30,6 +30,7 @@
 #include "vmm/memory_devices.h"
 #include "vmm/qmp.h"
 #include "vmm/qmp_client.h"
+#include "vmm/qmp_command.h"
 
 /* ---- The VM of straw ------------------------------------------------------------------------- */
 
@@ -81,6 +82,9 @@ int vm_resume(struct vm *vm, struct samara_error *err)
 	tell(VM_EVENT_RESUME);
 	return 0;
 }
+
+/* The virtio devices' commands take devices; the lab has some. */
+const struct qmp_command qmp_virtio_commands[] = {{NULL, NULL, false, NULL, NULL, NULL, NULL}};
 
 void vm_request_reset(struct vm *vm, bool by_guest)
 {

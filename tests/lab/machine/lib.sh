@@ -49,6 +49,16 @@ add_to_initrd() {
 	(cd "$CASE/more.d" && echo "$2" | cpio -o -H newc 2>/dev/null) >>"$CASE/initrd"
 }
 
+# guest_modules NAME...: have kernel modules in the next guest's /modules; after guest_script.
+guest_modules() {
+	(
+		cd /lab && echo modules
+		for module in "$@"; do
+			echo "modules/$module.ko"
+		done
+	) | (cd /lab && cpio -o -H newc 2>/dev/null) >>"$CASE/initrd"
+}
+
 # boot [OPTION...]: samara run until it ends, the guest's console in $CONSOLE; sets status.
 # Options replace the defaults below or are added.
 boot() {
@@ -145,4 +155,27 @@ ctl_refuses() {
 	echo "+ samara ctl $* (must fail)"
 	! "$SAMARA" ctl "$SOCKET" "$@" >"$CASE/ctl" 2>&1 || fail "samara ctl $* did not fail"
 	expect_line "$pattern" "$CASE/ctl"
+}
+
+# virtio NAME: a number that x-samara-query-virtio tells, of the only device that has it.
+virtio() {
+	"$SAMARA" ctl "$SOCKET" raw '{"execute":"x-samara-query-virtio"}' >"$CASE/virtio" 2>&1 || fail "x-samara-query-virtio"
+	sed -n "s/^ *\"$1\": \([0-9]*\).*/\1/p" "$CASE/virtio"
+}
+
+# wait_virtio NAME TEST NUMBER: until the number is so (test NUMBER TEST ...), or a minute is over.
+wait_virtio() {
+	tries=0
+	until test "$(virtio "$1")" "$2" "$3"; do
+		kill -0 "$pid" 2>/dev/null || fail "samara ended before $1 $2 $3"
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || fail "$1 is not $2 $3: $(cat "$CASE/virtio")"
+		usleep 100000
+	done
+	echo "$1: $(virtio "$1")"
+}
+
+# execute COMMAND ARGUMENTS: a QMP command, its arguments as JSON.
+execute() {
+	ctl raw "{\"execute\":\"$1\",\"arguments\":$2}"
 }

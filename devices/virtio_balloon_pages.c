@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Pages that the guest gives up: into the balloon (virtio 1.2, 5.5.6), or as free pages that it
+ * reports (5.5.6.7).
+ */
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <linux/virtio_balloon.h>
+
+#include "devices/virtio_balloon_internal.h"
+
+/* Page numbers looked at at a time, and the longest list of them that a driver can need. */
+#define BATCH          1024
+#define LIST_MAX_BYTES (1u << 20)
+
+static void complain(struct virtio_balloon *balloon, enum balloon_complaint complaint, gpa_t gpa,
+		     const char *what)
+{
+	if (balloon->complained & complaint)
+		return;
+	balloon->complained |= complaint;
+	virtio_device_report(balloon->device, "%s, the first at %#" PRIx64 " (told once, counted)",
+			     what, gpa);
+}
+
+/* Discard pages that follow each other. Return: whether they are memory to write to, all of them. */
+static bool discard(struct virtio_balloon *balloon, gpa_t gpa, uint64_t pages)
+{
+	int ret = guest_mm_discard(balloon->config.mm, gpa, pages << SAMARA_PAGE_SHIFT, NULL);
+
+	if (ret == -ENOENT || ret == -ERANGE || ret == -EINVAL || ret == -EACCES)
+		return false;
+	if (ret) {
+		atomic_fetch_add(&balloon->kept_pages, pages);
+		complain(balloon, BALLOON_KEPT_PAGES, gpa,
+			 "the host cannot take pages of the balloon back");
+	}
+	return true;
+}
+
+static void discard_run(struct virtio_balloon *balloon, uint32_t first, uint32_t count)
+{
+	if (discard(balloon, (gpa_t)first << SAMARA_PAGE_SHIFT, count))
+		return;
+	/* One bad number does not spoil the others. */
+	for (uint32_t i = 0; i < count; i++) {
+		gpa_t gpa = ((gpa_t)first + i) << SAMARA_PAGE_SHIFT;
+
+		if (count > 1 && discard(balloon, gpa, 1))
+			continue;
+		atomic_fetch_add(&balloon->wild_pages, 1);
+		complain(balloon, BALLOON_WILD_PAGES, gpa,
+			 "the driver names pages where there is no memory");
+	}
+}
+
+static int compare(const void *left, const void *right)
+{
+	uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+
+	return a < b ? -1 : a > b;
+}
+
+/* A guest names pages in the order it found them: neighbours are discarded in one go. */
+static void inflate_batch(struct virtio_balloon *balloon, uint32_t *numbers, size_t count)
+{
+	size_t first = 0;
+
+	for (size_t i = 0; i < count; i++)
+		numbers[i] = le32toh(numbers[i]);
+	qsort(numbers, count, sizeof(*numbers), compare);
+	for (size_t i = 1; i <= count; i++) {
+		/* The same number again belongs to the run. */
+		if (i < count && numbers[i] - numbers[i - 1] <= 1)
+			continue;
+		discard_run(balloon, numbers[first], numbers[i - 1] - numbers[first] + 1);
+		first = i;
+	}
+	atomic_fetch_add(&balloon->inflated_pages, count);
+}
+
+static int check_list(const struct descriptor_chain *chain, struct samara_error *err)
+{
+	if (chain->readable_bytes > LIST_MAX_BYTES)
+		return samara_error_set(err, -EPROTO, "a list of page numbers of %" PRIu64 " bytes",
+					chain->readable_bytes);
+	return 0;
+}
+
+static int inflate(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
+		   struct samara_error *err)
+{
+	struct virtio_balloon *balloon = arg;
+	uint64_t left = chain->readable_bytes / sizeof(uint32_t), done = 0;
+	uint32_t numbers[BATCH];
+	int ret = check_list(chain, err);
+
+	(void)written_bytes;
+	while (!ret && left) {
+		size_t count = left < BATCH ? left : BATCH;
+
+		ret = chain_read(chain, done * sizeof(*numbers), numbers, count * sizeof(*numbers),
+				 err);
+		if (!ret)
+			inflate_batch(balloon, numbers, count);
+		done += count;
+		left -= count;
+	}
+	return ret;
+}
+
+/* The pages are there already, for whoever touches them: there is nothing to do but to count. */
+static int deflate(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
+		   struct samara_error *err)
+{
+	struct virtio_balloon *balloon = arg;
+	int ret = check_list(chain, err);
+
+	(void)written_bytes;
+	if (!ret)
+		atomic_fetch_add(&balloon->deflated_pages,
+				 chain->readable_bytes / sizeof(uint32_t));
+	return ret;
+}
+
+/* Whether the driver counts on what it wrote to its free pages; zeros they are anyway. */
+static bool pages_are_poisoned(struct virtio_balloon *balloon)
+{
+	uint32_t poison;
+
+	virtio_device_get_config(balloon->device,
+				 offsetof(struct virtio_balloon_config, poison_val), &poison,
+				 sizeof(poison));
+	return virtio_device_has(balloon->device, VIRTIO_BALLOON_F_PAGE_POISON) && poison;
+}
+
+static int take_report(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
+		       struct samara_error *err)
+{
+	struct virtio_balloon *balloon = arg;
+	const struct chain_segment *segments = chain_writable(chain);
+
+	(void)written_bytes;
+	(void)err;
+	if (pages_are_poisoned(balloon))
+		return 0;
+	for (unsigned int i = 0; i < chain->writable_count; i++) {
+		gpa_t first = segments[i].gpa + (SAMARA_PAGE_BYTES - 1);
+		gpa_t end = segments[i].gpa + segments[i].length_bytes;
+		uint64_t pages;
+
+		/* Only pages that are reported as a whole. */
+		first &= ~(SAMARA_PAGE_BYTES - 1);
+		end &= ~(SAMARA_PAGE_BYTES - 1);
+		if (first < segments[i].gpa || first >= end)
+			continue;
+		pages = (end - first) >> SAMARA_PAGE_SHIFT;
+		if (discard(balloon, first, pages)) {
+			atomic_fetch_add(&balloon->reported_pages, pages);
+		} else {
+			atomic_fetch_add(&balloon->wild_pages, pages);
+			complain(balloon, BALLOON_WILD_PAGES, first,
+				 "the driver names pages where there is no memory");
+		}
+	}
+	return 0;
+}
+
+int balloon_pages_work(struct virtio_balloon *balloon, struct samara_error *err)
+{
+	int ret;
+
+	ret = virtio_device_serve(balloon->device, BALLOON_INFLATE, inflate, balloon, err);
+	if (!ret)
+		ret = virtio_device_serve(balloon->device, BALLOON_DEFLATE, deflate, balloon, err);
+	if (!ret && virtio_device_has(balloon->device, VIRTIO_BALLOON_F_REPORTING))
+		ret = virtio_device_serve(balloon->device, BALLOON_REPORTS, take_report, balloon,
+					  err);
+	return ret;
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine's virtio devices: each in a slot of its own, a virtio-mmio register block with an
+ * interrupt line (vmm/virtio_slots.h), which the DSDT finds by itself (vmm/virtio.asl).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <linux/virtio_mmio.h>
+
+#include "devices/virtio_balloon.h"
+#include "devices/virtio_mem.h"
+#include "devices/virtio_mmio.h"
+#include "vmm/virtio_slots.h"
+#include "vmm/vm_internal.h"
+
+/**
+ * struct slot - a device at its place
+ *
+ * Immutable after vm_virtio_create(). Exactly one of @balloon and @mem is there.
+ */
+struct slot {
+	struct vm *vm;
+	const char *id; /* of a virtio-mem */
+	struct irq irq;
+	struct virtio_balloon *balloon;
+	struct virtio_mem *mem;
+	struct virtio_device *device; /* theirs */
+	struct virtio_mmio mmio;
+	bool attached; /* to the bus */
+};
+
+/* struct vm_virtio - all of them; immutable after vm_virtio_create() */
+struct vm_virtio {
+	struct slot slots[VIRTIO_SLOTS];
+	unsigned int count;
+};
+
+static gpa_t slot_gpa(unsigned int index)
+{
+	return VIRTIO_SLOT_GPA + (gpa_t)index * VIRTIO_SLOT_BYTES;
+}
+
+static void report(void *arg, const char *line)
+{
+	(void)arg;
+	fprintf(stderr, "samara: warning: %s\n", line);
+}
+
+static void changed(void *arg, uint64_t bytes)
+{
+	const struct slot *slot = arg;
+	const struct vm *vm = slot->vm;
+
+	if (vm->memory_listener)
+		vm->memory_listener(slot->id, bytes, vm->memory_listener_arg);
+}
+
+/* ---- Life -------------------------------------------------------------------------------------- */
+
+int vm_virtio_place(struct vm *vm, struct samara_error *err)
+{
+	const struct vm_config *config = vm->config;
+
+	if (config->virtio_mem_count + config->balloon.present > VIRTIO_SLOTS)
+		return samara_error_set(err, -E2BIG, "more than %d virtio devices", VIRTIO_SLOTS);
+	for (unsigned int i = 0; i < config->virtio_mem_count; i++) {
+		const struct virtio_mem_options *options = &config->virtio_mems[i];
+		int ret = layout_add_device(&vm->layout, options->size_bytes, options->block_bytes,
+					    vm->kvm.phys_bits, &vm->virtio_mem_gpas[i], err);
+
+		if (ret)
+			return samara_error_prefix(err, "virtio-mem %s", options->id);
+	}
+	return 0;
+}
+
+/* The next slot, with an interrupt, on no bus. There are enough: vm_virtio_place() looked. */
+static int take_slot(struct vm *vm, struct slot **slot, struct samara_error *err)
+{
+	struct vm_virtio *virtio = vm->devices.virtio;
+
+	*slot = &virtio->slots[virtio->count];
+	(*slot)->vm = vm;
+	(*slot)->irq.eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if ((*slot)->irq.eventfd < 0)
+		return samara_error_set(err, -errno, "eventfd for an interrupt: %s",
+					strerror(errno));
+	virtio->count++;
+	return 0;
+}
+
+static int attach(struct vm *vm, struct slot *slot, const char *name, struct samara_error *err)
+{
+	gpa_t gpa = slot_gpa(slot - vm->devices.virtio->slots);
+	int ret;
+
+	virtio_mmio_init(&slot->mmio, slot->device);
+	ret = bus_attach(vm->devices.mmio, gpa, VIRTIO_MMIO_BYTES, name, &virtio_mmio_bus_ops,
+			 &slot->mmio, err);
+	slot->attached = !ret;
+	return ret;
+}
+
+static int create_balloon(struct vm *vm, struct samara_error *err)
+{
+	const struct balloon_options *options = &vm->config->balloon;
+	struct virtio_balloon_setup setup = {
+		.name = "balloon",
+		.mm = vm->mm,
+		.packed = options->packed,
+		.deflate_on_oom = options->deflate_on_oom,
+		.reporting = options->reporting,
+		.report = report,
+		.changed = changed,
+	};
+	struct slot *slot;
+	int ret;
+
+	if (!options->present)
+		return 0;
+	ret = take_slot(vm, &slot, err);
+	if (ret)
+		return ret;
+	setup.irq = slot->irq;
+	setup.arg = slot;
+	ret = virtio_balloon_create(&setup, &slot->balloon, err);
+	if (ret)
+		return ret;
+	slot->device = virtio_balloon_device(slot->balloon);
+	return attach(vm, slot, setup.name, err);
+}
+
+static int create_mem(struct vm *vm, unsigned int index, struct samara_error *err)
+{
+	const struct virtio_mem_options *options = &vm->config->virtio_mems[index];
+	struct virtio_mem_setup setup = {
+		.name = options->id,
+		.mm = vm->mm,
+		.gpa = vm->virtio_mem_gpas[index],
+		.size_bytes = options->size_bytes,
+		.block_bytes = options->block_bytes,
+		.requested_bytes = options->requested_bytes,
+		.node = options->node,
+		.packed = options->packed,
+		.report = report,
+		.changed = changed,
+	};
+	struct slot *slot;
+	int ret = take_slot(vm, &slot, err);
+
+	if (ret)
+		return ret;
+	slot->id = options->id;
+	setup.irq = slot->irq;
+	setup.arg = slot;
+	ret = virtio_mem_create(&setup, &slot->mem, err);
+	if (ret)
+		return ret;
+	slot->device = virtio_mem_device(slot->mem);
+	return attach(vm, slot, setup.name, err);
+}
+
+int vm_virtio_create(struct vm *vm, struct samara_error *err)
+{
+	int ret;
+
+	vm->devices.virtio = calloc(1, sizeof(*vm->devices.virtio));
+	if (!vm->devices.virtio)
+		return samara_error_set(err, -ENOMEM, "virtio devices: out of memory");
+	ret = create_balloon(vm, err);
+	for (unsigned int i = 0; !ret && i < vm->config->virtio_mem_count; i++)
+		ret = create_mem(vm, i, err);
+	return ret;
+}
+
+void vm_virtio_destroy(struct vm *vm)
+{
+	struct vm_virtio *virtio = vm->devices.virtio;
+
+	for (unsigned int i = 0; virtio && i < virtio->count; i++) {
+		struct slot *slot = &virtio->slots[i];
+
+		if (slot->attached)
+			bus_detach(vm->devices.mmio, slot_gpa(i), NULL);
+		virtio_balloon_destroy(slot->balloon);
+		virtio_mem_destroy(slot->mem);
+		close(slot->irq.eventfd);
+	}
+	free(virtio);
+	vm->devices.virtio = NULL;
+}
+
+int vm_virtio_reset(struct vm *vm, struct samara_error *err)
+{
+	struct vm_virtio *virtio = vm->devices.virtio;
+	eventfd_t count;
+
+	for (unsigned int i = 0; i < virtio->count; i++) {
+		struct slot *slot = &virtio->slots[i];
+		int ret = 0;
+
+		if (slot->mem)
+			ret = virtio_mem_reset(slot->mem, err);
+		else
+			virtio_device_reset(slot->device);
+		if (ret)
+			return ret;
+		virtio_mmio_reset(&slot->mmio);
+		/* An edge of the former life is not for the next one. */
+		eventfd_read(slot->irq.eventfd, &count);
+	}
+	return 0;
+}
+
+int vm_virtio_connect(struct vm *vm, struct samara_error *err)
+{
+	const struct vm_virtio *virtio = vm->devices.virtio;
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < virtio->count; i++) {
+		const struct slot *slot = &virtio->slots[i];
+		const struct kvm_doorbell notify = {
+			.bus = KVM_DOORBELL_MMIO,
+			.address = slot_gpa(i) + VIRTIO_MMIO_QUEUE_NOTIFY,
+			.length_bytes = 4,
+		};
+
+		ret = kvm_connect_irq(&vm->kvm, slot->irq.eventfd, VIRTIO_SLOT_GSI + i, err);
+		if (!ret)
+			ret = kvm_connect_ioeventfd(&vm->kvm, virtio_device_kick_fd(slot->device),
+						    &notify, err);
+	}
+	return ret;
+}
+
+void vm_virtio_pause(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->devices.virtio->count; i++)
+		virtio_device_pause(vm->devices.virtio->slots[i].device);
+}
+
+void vm_virtio_resume(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->devices.virtio->count; i++)
+		virtio_device_resume(vm->devices.virtio->slots[i].device);
+}
+
+/* ---- Questions --------------------------------------------------------------------------------- */
+
+struct virtio_balloon *vm_balloon(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->devices.virtio->count; i++)
+		if (vm->devices.virtio->slots[i].balloon)
+			return vm->devices.virtio->slots[i].balloon;
+	return NULL;
+}
+
+struct virtio_mem *vm_virtio_mem_at(struct vm *vm, unsigned int index, const char **id)
+{
+	for (unsigned int i = 0; i < vm->devices.virtio->count; i++) {
+		const struct slot *slot = &vm->devices.virtio->slots[i];
+
+		if (!slot->mem || index--)
+			continue;
+		*id = slot->id;
+		return slot->mem;
+	}
+	return NULL;
+}
+
+struct virtio_mem *vm_virtio_mem(struct vm *vm, const char *id)
+{
+	struct virtio_mem *mem;
+	const char *name;
+
+	for (unsigned int i = 0; (mem = vm_virtio_mem_at(vm, i, &name)) != NULL; i++)
+		if (!strcmp(name, id))
+			return mem;
+	return NULL;
+}
+
+void vm_set_memory_listener(struct vm *vm, vm_memory_fn *listener, void *arg)
+{
+	vm->memory_listener = listener;
+	vm->memory_listener_arg = arg;
+}
