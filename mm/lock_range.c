@@ -17,7 +17,7 @@
  * Source: J. Kara, "lib: Implement range locks" (LKML, 2013), D. Bueso, "locking: Introduce
  * range reader/writer lock" (LKML, 2017), with a sorted list in the place of the interval tree; the
  * list as in A. Kogan, D. Dice, S. Issa, "Scalable Range Locks for Scalable Address Spaces and
- * Beyond" (EuroSys 2020), who make it lock-free. Model: tests/model/range.pml.
+ * Beyond" (EuroSys 2020), who make it lock-free. Model: tests/model/region.pml.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How long a fault or a pin in region B takes while region A is being changed: a contestant of versus.
+ *
+ * A cell is WHAT.MEANWHILE. What: `fault`, a first touch of a page by guest_mm_fault(), as the vCPU's
+ * own thread or a handler resolves it, one page at a time (no fault-around); `pin`, guest_mm_pin() of
+ * 64 bytes and guest_mm_unpin(). Meanwhile, in a region of the same window: `quiet`, nothing; `churn`,
+ * 2 MiB are plugged, touched, moved and unplugged without a pause; `hold1ms`, a writer marks that
+ * region, keeps it for 1 ms, and lets it go, without a pause; `control`, the same as churn but in
+ * another guest_mm of this process: what is slower than quiet there is the host's doing (its mmap_lock,
+ * TLB shootdowns, the caches), since the two share no lock of ours.
+ *
+ * p50, p99, p999, max of one slice's accesses, in ns of wall-clock time.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <samara/guest_mm.h>
+
+#include "mm/mm.h"
+#include "tests/bench/cell.h"
+
+#define PAGE    SAMARA_PAGE_BYTES
+#define B_GPA   UINT64_C(0x100000000)
+#define B_PAGES UINT64_C(2048)
+#define A_GPA   UINT64_C(0x180000000)
+#define A_BYTES (UINT64_C(2) << 20)
+#define MOVED   UINT64_C(0x1c0000000)
+#define PINS    20000
+
+enum {
+	FAULT,
+	PIN
+};
+enum {
+	QUIET,
+	CHURN,
+	HOLD,
+	CONTROL
+};
+
+static struct guest_mm *mm, *other_mm;
+static uint32_t stop;
+static uint64_t *sample;
+
+static void *churn_main(void *arg)
+{
+	struct guest_mm *own = arg;
+	struct guest_mm_pin pin;
+
+	cell_on_cpu(1);
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		guest_mm_plug(own, A_GPA, A_BYTES, GUEST_MM_RDWR, NULL);
+		if (!guest_mm_pin(own, A_GPA, A_BYTES, true, &pin))
+			guest_mm_unpin(&pin);
+		guest_mm_remap(own, A_GPA, A_BYTES, MOVED, NULL);
+		guest_mm_unplug(own, MOVED, A_BYTES, NULL);
+	}
+	return NULL;
+}
+
+static void *hold_main(void *arg)
+{
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	(void)arg;
+	cell_on_cpu(1);
+	guest_mm_plug(mm, A_GPA, A_BYTES, GUEST_MM_RDWR, NULL);
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		lock_tree_write(mm->tree);
+		region_start_write(region_find(mm->tree, A_GPA));
+		region_drain(mm->tree);
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+		unlock_tree_write(mm->tree);
+	}
+	guest_mm_unplug(mm, A_GPA, A_BYTES, NULL);
+	return NULL;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static unsigned int measure(int what)
+{
+	struct guest_mm_pin pin;
+
+	if (what == FAULT) {
+		for (unsigned int i = 0; i < B_PAGES; i++) {
+			uint64_t start = cell_now_ns();
+
+			guest_mm_fault(mm, B_GPA + i * PAGE, 0);
+			sample[i] = cell_now_ns() - start;
+		}
+		return B_PAGES;
+	}
+	for (unsigned int i = 0; i < PINS; i++) {
+		uint64_t start = cell_now_ns();
+
+		if (!guest_mm_pin(mm, B_GPA + i % B_PAGES * PAGE, 64, true, &pin))
+			guest_mm_unpin(&pin);
+		sample[i] = cell_now_ns() - start;
+	}
+	return PINS;
+}
+
+static void run(const struct cell *cell)
+{
+	pthread_t writer;
+	unsigned int count;
+
+	guest_mm_plug(mm, B_GPA, B_PAGES * PAGE, GUEST_MM_RDWR, NULL);
+	if (cell->what == PIN)
+		guest_mm_populate(mm, B_GPA, B_PAGES * PAGE, NULL);
+	__atomic_store_n(&stop, 0, __ATOMIC_SEQ_CST);
+	if (cell->writer != QUIET)
+		pthread_create(&writer, NULL, cell->writer == HOLD ? hold_main : churn_main,
+			       cell->writer == CONTROL ? other_mm : mm);
+	cell_on_cpu(0);
+	count = measure(cell->what);
+	__atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
+	if (cell->writer != QUIET)
+		pthread_join(writer, NULL);
+	guest_mm_unplug(mm, B_GPA, B_PAGES * PAGE, NULL);
+	qsort(sample, count, sizeof(*sample), compare);
+	cell_value(cell, "p50.ns", (double)sample[count / 2]);
+	cell_value(cell, "p99.ns", (double)sample[count * 99 / 100]);
+	cell_value(cell, "p999.ns", (double)sample[count * 999 / 1000]);
+	cell_value(cell, "max.ns", (double)sample[count - 1]);
+}
+
+int main(void)
+{
+	static const struct cell cells[] = {
+		{"fault.quiet", run, 1, FAULT, QUIET},     {"fault.churn", run, 1, FAULT, CHURN},
+		{"fault.hold1ms", run, 1, FAULT, HOLD},    {"pin.quiet", run, 1, PIN, QUIET},
+		{"fault.control", run, 1, FAULT, CONTROL}, {"pin.control", run, 1, PIN, CONTROL},
+		{"pin.churn", run, 1, PIN, CHURN},         {"pin.hold1ms", run, 1, PIN, HOLD},
+	};
+	struct guest_mm_config config = {.fault_around_pages = 1};
+
+	sample = calloc(PINS, sizeof(*sample));
+	if (!sample || guest_mm_create(&config, &mm, NULL) ||
+	    guest_mm_create(&config, &other_mm, NULL) ||
+	    guest_mm_add_window(other_mm, B_GPA, UINT64_C(4) << 30, GUEST_MM_ANON, NULL) ||
+	    guest_mm_add_window(mm, B_GPA, UINT64_C(4) << 30, GUEST_MM_ANON, NULL))
+		return 1;
+	return cell_serve(cells, sizeof(cells) / sizeof(cells[0]));
+}
