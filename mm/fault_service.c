@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "mm/mm.h"
+#include "mm/rank.h"
 #include "mm/parked.h"
 
 /* A host that is short of memory is asked again after this time. */
@@ -63,7 +64,7 @@ static int park(struct fault_service *service, gpa_t gpa, unsigned int flags, bo
 {
 	int ret;
 
-	pthread_mutex_lock(&service->lock);
+	ranked_lock(&service->lock, RANK_SERVICE);
 	ret = parked_add(&service->parked, gpa & ~(SAMARA_PAGE_BYTES - 1), flags);
 	/* The operation may have ended before the fault was in the list: look once more. */
 	if (ret != -EALREADY) {
@@ -72,7 +73,7 @@ static int park(struct fault_service *service, gpa_t gpa, unsigned int flags, bo
 	}
 	if (busy)
 		queue_locked(service);
-	pthread_mutex_unlock(&service->lock);
+	ranked_unlock(&service->lock, RANK_SERVICE);
 	return ret;
 }
 
@@ -187,13 +188,13 @@ static bool try_parked(struct fault_service *service, struct parked *faults)
 		if (ret == GUEST_MM_FAULT_DONE || ret == GUEST_MM_FAULT_NOTHING)
 			continue;
 		trouble |= ret < 0;
-		pthread_mutex_lock(&service->lock);
+		ranked_lock(&service->lock, RANK_SERVICE);
 		if (ret == GUEST_MM_FAULT_BUSY)
 			queue_locked(service);
 		/* It must not be lost. Its vCPU tries again and is seen again. */
 		if (parked_add(&service->parked, page, flags) == -ENOMEM)
 			window_wake(mm_window(mm, page, 1), page, SAMARA_PAGE_BYTES);
-		pthread_mutex_unlock(&service->lock);
+		ranked_unlock(&service->lock, RANK_SERVICE);
 	}
 	parked_free(faults);
 	return trouble;
@@ -221,27 +222,27 @@ static void *retry_main(void *arg)
 	uint64_t left_ns = UINT64_MAX;
 	bool trouble = false;
 
-	pthread_mutex_lock(&service->lock);
+	ranked_lock(&service->lock, RANK_SERVICE);
 	while (!service->stop) {
 		if (service->again || (trouble && service->parked.count)) {
 			struct parked faults = parked_take(&service->parked);
 
 			service->again = false;
 			service->trying++;
-			pthread_mutex_unlock(&service->lock);
+			ranked_unlock(&service->lock, RANK_SERVICE);
 			trouble = try_parked(service, &faults);
-			pthread_mutex_lock(&service->lock);
+			ranked_lock(&service->lock, RANK_SERVICE);
 			service->trying--;
 		}
-		pthread_mutex_unlock(&service->lock);
+		ranked_unlock(&service->lock, RANK_SERVICE);
 		left_ns = stray_expire(service->mm);
 		if (trouble && left_ns > TROUBLE_RETRY_NS)
 			left_ns = TROUBLE_RETRY_NS;
-		pthread_mutex_lock(&service->lock);
+		ranked_lock(&service->lock, RANK_SERVICE);
 		if (!service->again && !service->stop)
 			wait_for_work(service, left_ns);
 	}
-	pthread_mutex_unlock(&service->lock);
+	ranked_unlock(&service->lock, RANK_SERVICE);
 	return NULL;
 }
 
@@ -252,23 +253,23 @@ static void *queue_main(void *arg)
 	struct parked faults;
 	bool trouble;
 
-	pthread_mutex_lock(&service->lock);
+	ranked_lock(&service->lock, RANK_SERVICE);
 	while (!service->stop) {
 		if (!service->busy) {
 			pthread_cond_wait(&service->queue, &service->lock);
 			continue;
 		}
-		pthread_mutex_unlock(&service->lock);
+		ranked_unlock(&service->lock, RANK_SERVICE);
 		lock_tree_read(tree);
-		pthread_mutex_lock(&service->lock);
+		ranked_lock(&service->lock, RANK_SERVICE);
 		service->busy = false;
 		faults = parked_take(&service->parked);
 		service->trying++;
-		pthread_mutex_unlock(&service->lock);
+		ranked_unlock(&service->lock, RANK_SERVICE);
 		/* No operation is on its way now: nothing is busy. */
 		trouble = try_parked(service, &faults);
 		unlock_tree_read(tree);
-		pthread_mutex_lock(&service->lock);
+		ranked_lock(&service->lock, RANK_SERVICE);
 		service->trying--;
 		/* What failed for want of resources is the retry thread's. */
 		if (trouble) {
@@ -276,7 +277,7 @@ static void *queue_main(void *arg)
 			pthread_cond_signal(&service->wake);
 		}
 	}
-	pthread_mutex_unlock(&service->lock);
+	ranked_unlock(&service->lock, RANK_SERVICE);
 	return NULL;
 }
 
@@ -289,22 +290,22 @@ void fault_service_retry(struct guest_mm *mm)
 {
 	struct fault_service *service = mm->service;
 
-	pthread_mutex_lock(&service->lock);
+	ranked_lock(&service->lock, RANK_SERVICE);
 	if (service->parked.count || service->trying) {
 		service->again = true;
 		pthread_cond_signal(&service->wake);
 	}
-	pthread_mutex_unlock(&service->lock);
+	ranked_unlock(&service->lock, RANK_SERVICE);
 }
 
 void fault_service_stray(struct guest_mm *mm)
 {
 	struct fault_service *service = mm->service;
 
-	pthread_mutex_lock(&service->lock);
+	ranked_lock(&service->lock, RANK_SERVICE);
 	service->again = true;
 	pthread_cond_signal(&service->wake);
-	pthread_mutex_unlock(&service->lock);
+	ranked_unlock(&service->lock, RANK_SERVICE);
 }
 
 static void init_sync(struct fault_service *service)
@@ -346,11 +347,11 @@ static void stop_handlers(struct fault_service *service)
 
 static void tell_to_stop(struct fault_service *service)
 {
-	pthread_mutex_lock(&service->lock);
+	ranked_lock(&service->lock, RANK_SERVICE);
 	service->stop = true;
 	pthread_cond_signal(&service->wake);
 	pthread_cond_signal(&service->queue);
-	pthread_mutex_unlock(&service->lock);
+	ranked_unlock(&service->lock, RANK_SERVICE);
 }
 
 int fault_service_start(struct guest_mm *mm, unsigned int threads, struct samara_error *err)

@@ -209,6 +209,7 @@ void region_read_unlock(struct region_guard *guard)
 {
 	leave(range_lock_of(guard->tree), guard->slot);
 	thread_holds.count--;
+	rank_dropped(RANK_REGION);
 }
 
 void region_start_write(struct region *region)

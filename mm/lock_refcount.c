@@ -102,6 +102,7 @@ void region_read_unlock(struct region_guard *guard)
 {
 	put(&guard->region->own.count);
 	thread_holds.count--;
+	rank_dropped(RANK_REGION);
 }
 
 void region_start_write(struct region *region)

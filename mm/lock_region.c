@@ -181,6 +181,7 @@ static __attribute__((noinline)) struct region *try_slowly(struct region_tree *t
 		}
 		if (publish_and_check(tree, region, first, last, slot, guard)) {
 			samara_rcu_read_unlock();
+			rank_took(RANK_REGION);
 			if (self)
 				thread_count(&self->counters[tree->id].success);
 			if (thread_slot_is_common(slot)) {
@@ -215,6 +216,7 @@ struct region *region_try_read_lock_range(struct region_tree *tree, uint64_t add
 	if (__builtin_expect(region != NULL, 1)) {
 		if (publish_and_check(tree, region, first, last, &self->slots.slot[0], guard)) {
 			samara_rcu_read_unlock();
+			rank_took(RANK_REGION);
 			thread_count(&self->counters[tree->id].success);
 			return region;
 		}
@@ -238,6 +240,7 @@ void region_read_unlock(struct region_guard *guard)
 	} else {
 		SAMARA_ASSERT(thread_slot_is_own((struct region_slot *)slot));
 	}
+	rank_dropped(RANK_REGION);
 	thread_slot_drop((struct region_slot *)slot);
 }
 

@@ -75,6 +75,7 @@ void region_read_unlock(struct region_guard *guard)
 	phase_read_unlock(&guard->region->own.rwlock);
 	samara_rcu_read_unlock();
 	thread_holds.count--;
+	rank_dropped(RANK_REGION);
 }
 
 void region_start_write(struct region *region)

@@ -46,6 +46,7 @@ struct region *region_try_fault_lock(struct region_tree *tree, uint64_t address,
 void region_read_unlock(struct region_guard *guard)
 {
 	thread_holds.count--;
+	rank_dropped(RANK_REGION);
 	tree_leave(guard->tree, guard->slot);
 }
 

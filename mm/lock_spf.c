@@ -115,6 +115,7 @@ void region_read_unlock(struct region_guard *guard)
 	else
 		__atomic_sub_fetch(&guard->region->own.count, 1, __ATOMIC_RELEASE);
 	thread_holds.count--;
+	rank_dropped(RANK_REGION);
 }
 
 void region_start_write(struct region *region)

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "mm/mm.h"
+#include "mm/rank.h"
 #include "mm/stray.h"
 
 void stray_init(struct stray *strays)
@@ -77,7 +78,7 @@ int stray_answer(struct guest_mm *mm, gpa_t gpa)
 	unsigned int slot;
 	int ret = 0;
 
-	pthread_mutex_lock(&strays->lock);
+	ranked_lock(&strays->lock, RANK_STRAY);
 	if (is_plugged(mm, gpa)) {
 		ret = -EAGAIN;
 		goto out;
@@ -101,7 +102,7 @@ int stray_answer(struct guest_mm *mm, gpa_t gpa)
 	if (!ret)
 		window_wake(window, page, page_bytes);
 out:
-	pthread_mutex_unlock(&strays->lock);
+	ranked_unlock(&strays->lock, RANK_STRAY);
 	return ret;
 }
 
@@ -111,7 +112,7 @@ int stray_clear(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes)
 	unsigned int kept = 0, i;
 	int ret = 0;
 
-	pthread_mutex_lock(&strays->lock);
+	ranked_lock(&strays->lock, RANK_STRAY);
 	for (i = 0; i < strays->count; i++) {
 		unsigned int from = (strays->first + i) % STRAYS;
 		unsigned int to = (strays->first + kept) % STRAYS;
@@ -126,7 +127,7 @@ int stray_clear(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes)
 		kept++;
 	}
 	strays->count = kept;
-	pthread_mutex_unlock(&strays->lock);
+	ranked_unlock(&strays->lock, RANK_STRAY);
 	return ret;
 }
 
@@ -135,7 +136,7 @@ uint64_t stray_expire(struct guest_mm *mm)
 	struct stray *strays = &mm->strays;
 	uint64_t left = UINT64_MAX, now;
 
-	pthread_mutex_lock(&strays->lock);
+	ranked_lock(&strays->lock, RANK_STRAY);
 	now = now_ns();
 	while (strays->count) {
 		uint64_t until = strays->until_ns[strays->first];
@@ -152,6 +153,6 @@ uint64_t stray_expire(struct guest_mm *mm)
 			break;
 		}
 	}
-	pthread_mutex_unlock(&strays->lock);
+	ranked_unlock(&strays->lock, RANK_STRAY);
 	return left;
 }

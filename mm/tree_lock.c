@@ -56,7 +56,9 @@ void lock_tree_read(struct region_tree *tree)
 	uint32_t *depth;
 
 	SAMARA_ASSERT(lock_thread_holds() == 0);
+	rank_wait(RANK_TREE);
 	tree_enter(tree, true, &depth);
+	rank_took(RANK_TREE);
 	thread_holds.count++;
 	if (self) {
 		struct lock_counters *own = &self->counters[tree->id];
@@ -70,13 +72,16 @@ void lock_tree_read(struct region_tree *tree)
 void unlock_tree_read(struct region_tree *tree)
 {
 	thread_holds.count--;
+	rank_dropped(RANK_TREE);
 	tree_leave(tree, depth_of(tree));
 }
 
 void lock_tree_write(struct region_tree *tree)
 {
 	SAMARA_ASSERT(lock_thread_holds() == 0);
+	rank_wait(RANK_TREE);
 	phase_write_lock(&tree->lock);
+	rank_took(RANK_TREE);
 	SAMARA_ASSERT(!tree->marked);
 }
 
@@ -86,6 +91,7 @@ void unlock_tree_write(struct region_tree *tree)
 	tree->marked = NULL;
 	region_free_retired(tree);
 	__atomic_store_n(&tree->seq, tree->seq + 1, __ATOMIC_SEQ_CST);
+	rank_dropped(RANK_TREE);
 	phase_write_unlock(&tree->lock);
 }
 

@@ -3,6 +3,7 @@
 #define MM_TREE_LOCK_H
 
 #include "mm/lock.h"
+#include "mm/rank.h"
 #include "mm/region.h"
 
 /*
@@ -47,6 +48,7 @@ static inline struct region *try_succeeded(struct region_tree *tree, struct thre
 	if (self)
 		thread_count(&self->counters[tree->id].success);
 	thread_holds.count++;
+	rank_took(RANK_REGION);
 	guard->tree = tree;
 	guard->region = region;
 	guard->slot = slot;
