@@ -36,7 +36,7 @@ endif
 
 MM_SRC   := $(filter-out mm/lock_%.c,$(wildcard mm/*.c)) mm/lock_$(LOCK).c
 DEV_SRC  := $(wildcard devices/*.c)
-VMM_SRC  := $(filter-out vmm/main.c $(if $(filter 0,$(LIBVIRT)),vmm/domain_xml%.c,vmm/domain_none.c),$(wildcard vmm/*.c))
+VMM_SRC  := $(filter-out vmm/main.c vmm/inject_wrap.c $(if $(filter 0,$(LIBVIRT)),vmm/domain_xml%.c,vmm/domain_none.c),$(wildcard vmm/*.c))
 TEST_SRC := $(wildcard tests/unit/*.c tests/torture/*.c tests/kvm/*.c)
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
 TESTS    := $(TEST_SRC:%.c=$(B)/%)
@@ -51,7 +51,7 @@ C_ALL     = -std=gnu11 $(WARN) $(CFLAGS) -pthread -fPIC -fvisibility=default $(S
 VMM_PKGS  := jansson libarchive smartcols $(if $(filter 0,$(LIBVIRT)),,libvirt libxml-2.0)
 MM_LIBS    = $(shell pkg-config --libs liburcu-bp numa)
 VMM_CFLAGS = $(shell pkg-config --cflags $(VMM_PKGS))
-VMM_LIBS   = $(shell pkg-config --libs $(VMM_PKGS)) $(MM_LIBS)
+VMM_LIBS   = $(shell pkg-config --libs $(VMM_PKGS)) $(MM_LIBS) -lm
 TEST_LIBS  = $(shell pkg-config --libs cmocka) $(VMM_LIBS)
 
 all: $(B)/samara $(B)/libsamara-mm.so
@@ -72,9 +72,14 @@ $(B)/libsamara-mm.so.0: $(MM_SRC:%.c=$(O)/%.o) mm/libsamara-mm.map
 $(B)/libsamara-mm.so: $(B)/libsamara-mm.so.0
 	$(Q)ln -sf $(<F) $@
 
-$(B)/samara: $(O)/vmm/main.o $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
+# Calls of our own code that --inject (vmm/inject_wrap.c) and tests/lib/interpose.c can make fail.
+WRAPPED := malloc calloc realloc posix_memalign mmap madvise fallocate ioctl mremap pwrite
+
+SAMARA_OBJ := $(O)/vmm/main.o $(O)/vmm/inject_wrap.o
+
+$(B)/samara: $(SAMARA_OBJ) $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
-	$(Q)$(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(VMM_LIBS) -pthread
+	$(Q)$(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(VMM_LIBS) -pthread
 
 $(O)/%.o: %.c
 	@echo "  CC      $@"
@@ -112,9 +117,6 @@ $(O)/vmm/stress_image.o: vmm/stress_image.S $(O)/guest/stress.elf
 	$(Q)mkdir -p $(@D) && $(CC) -I$(O) -c -o $@ $<
 
 # ---- Tests --------------------------------------------------------------------------------------
-
-# Calls of our own code that tests/lib/interpose.c can make fail.
-WRAPPED := malloc calloc realloc posix_memalign mmap madvise fallocate ioctl mremap pwrite
 
 tests: all $(TESTS)
 

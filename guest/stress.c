@@ -23,7 +23,7 @@ struct cpu {
 	uint32_t words; /* in a page of the own region: a power of two */
 	/* The own region: the next page, and how often all of it was written. */
 	uint32_t own_page, own_pass;
-	uint32_t next_shared, next_live, next_protect, next_slot;
+	uint32_t next_shared, next_live, next_protect, next_order;
 	uint64_t *touched;
 };
 
@@ -190,11 +190,12 @@ static void slot_round(struct cpu *cpu)
 	uint32_t i, tries = control->slots < 16 ? control->slots : 16;
 
 	for (i = 0; i < tries; i++) {
-		struct stress_slot *slot = &control->slot[cpu->next_slot];
+		struct stress_slot *slot = &control->slot[control->order[cpu->next_order]];
 		uint32_t state = STRESS_SLOT_OFFERED;
 
-		if (++cpu->next_slot == control->slots)
-			cpu->next_slot = 0;
+		cpu->next_order += control->order_step;
+		if (cpu->next_order >= control->order_length)
+			cpu->next_order -= control->order_length;
 		if (__atomic_load_n(&slot->state, __ATOMIC_RELAXED) != STRESS_SLOT_OFFERED)
 			continue;
 		if (!__atomic_compare_exchange_n(&slot->state, &state, STRESS_SLOT_CLAIMED, 0,
@@ -330,7 +331,7 @@ void stress_main(uint32_t index, struct stress_control *control)
 		.next_shared = index % STRESS_SHARED_COUNTERS,
 		.next_live = index % STRESS_LIVE_COUNTERS,
 		.next_protect = index * 5 % STRESS_PROTECT_PAGES,
-		.next_slot = index % control->slots,
+		.next_order = index * control->order_first % control->order_length,
 	};
 
 	while ((1u << cpu.chunk_shift) < control->fault_around_pages)

@@ -17,6 +17,7 @@
 #define STRESS_PROTECT_PAGES   32u
 #define STRESS_LIVE_PLACES     3u
 #define STRESS_ERRORS          256u
+#define STRESS_ORDER           4096u
 #define STRESS_PAGE_SHIFT      12
 #define STRESS_PAGE_BYTES      4096u
 #define STRESS_PAGE_WORDS      512u
@@ -50,10 +51,11 @@ static inline uint64_t stress_pattern(uint64_t gpa, uint32_t generation)
 #define STRESS_LIVE_COUNT     ((UINT64_C(1) << STRESS_LIVE_SHIFT) - 1)
 
 /*
- * Latencies in TSC cycles: 16 buckets per power of two, so a bucket is at most 6.25 % wide. Values
- * below 16 have a bucket each; everything from 2^44 on is in the last.
+ * Latencies in TSC cycles, with two significant digits: 128 buckets per power of two, so a bucket
+ * is at most 0.79 % wide. Values below 128 have a bucket each; everything from 2^44 on is in the
+ * last. The scheme is that of G. Tene's HdrHistogram.
  */
-#define STRESS_SUB_BITS       4
+#define STRESS_SUB_BITS       7
 #define STRESS_TOP_BIT        44
 #define STRESS_BUCKETS        ((STRESS_TOP_BIT - STRESS_SUB_BITS + 1) << STRESS_SUB_BITS)
 
@@ -154,6 +156,8 @@ struct stress_vcpu {
  * @words: atomic; set by vCPU 0 first of all: words to write in a page, by its speed
  * @live_gpa: atomic; where the live counters are, behind the host's moves by a moment
  * @fault_around_pages: pages that one fault populates, a power of two
+ * @order: slots in the order in which vCPUs look at them: vCPU n begins at n * @order_first and goes
+ *   on by @order_step, round the first @order_length
  * @error_count: atomic; all errors; the first STRESS_ERRORS are in @errors
  */
 struct stress_control {
@@ -168,7 +172,9 @@ struct stress_control {
 	uint64_t shared_gpa;
 	uint64_t protect_gpa;
 	uint64_t slot_pages;
+	uint32_t order_length, order_first, order_step;
 	uint32_t error_count;
+	uint16_t order[STRESS_ORDER];
 	struct stress_error errors[STRESS_ERRORS];
 	struct stress_slot slot[STRESS_MAX_SLOTS];
 	struct stress_vcpu vcpu[STRESS_MAX_CPUS];

@@ -20,127 +20,99 @@
 /* How often a line is written where there is no terminal, in seconds. */
 #define LOG_SECONDS      10
 
+/* What a workload file may hold as well: option n has the key KEY_WORKLOAD + n. */
+#define KEY_WORKLOAD     0x200
+
 enum {
-	KEY_SLOTS = 0x100,
-	KEY_SLOT_SIZE,
-	KEY_BACKING,
-	KEY_OPERATORS,
-	KEY_STRANGERS,
-	KEY_STRANGER_SIZE,
-	KEY_FAULT_AROUND,
-	KEY_SEED,
+	KEY_FILE = 0x100,
 	KEY_JSON,
-	KEY_COPY_ONLY,
+	KEY_CSV,
+	KEY_NO_LIVE,
 	KEY_COMPARE,
 };
 
+#define WORKLOAD(n, name, argument, text)                       \
+	{                                                       \
+		name, KEY_WORKLOAD + (n), argument, 0, text, 1, \
+	}
+
 static const struct argp_option options[] = {
-	{"seconds", 's', "N", 0, "How long it runs (10)", 0},
-	{"cpus", 'c', "N", 0, "vCPUs (2)", 0},
-	{"slots", KEY_SLOTS, "N", 0, "Ranges that come and go (16)", 0},
-	{"slot-size", KEY_SLOT_SIZE, "SIZE", 0, "Size of each (4M)", 0},
-	{"backing", KEY_BACKING, "anon|memfd", 0, "What is behind guest memory (anon)", 0},
-	{"operators", KEY_OPERATORS, "N", 0, "Threads that change memory in use (1)", 0},
-	{"strangers", KEY_STRANGERS, "N", 0,
-	 "Threads that do long operations on memory that nobody uses (1)", 0},
-	{"stranger-size", KEY_STRANGER_SIZE, "SIZE", 0, "Size of that memory (256M)", 0},
-	{"fault-around", KEY_FAULT_AROUND, "PAGES", 0, "Pages populated per fault (16)", 0},
-	{"copy-only", KEY_COPY_ONLY, NULL, 0, "Move memory by copying, never by UFFDIO_MOVE", 0},
-	{"seed", KEY_SEED, "N", 0, "Same seed, same choices (random)", 0},
-	{"json", KEY_JSON, "FILE", 0, "Write the result as JSON; - is standard output", 0},
-	{"compare", KEY_COMPARE, NULL, 0, "Print two such results side by side, run nothing", 1},
+	{"seconds", 's', "N", 0, "How long it runs (10)", 1},
+	{"cpus", 'c', "N", 0, "vCPUs (2)", 1},
+	WORKLOAD(0, "slots", "N", "Ranges that come and go (16)"),
+	WORKLOAD(1, "slot-size", "SIZE|LEAST..MOST", "Size of each (4M)"),
+	WORKLOAD(2, "memory", "SIZE", "As many slots as make this"),
+	WORKLOAD(3, "backing", "anon|memfd", "What is behind guest memory (anon)"),
+	WORKLOAD(4, "operators", "N", "Threads that change memory in use (1)"),
+	WORKLOAD(5, "mix", "OP=WEIGHT,...",
+		 "What they do: plug, unplug, remap, protect, populate, discard, reback, refused, "
+		 "remap-live, remap-device, protect-live"),
+	WORKLOAD(6, "rate", "N", "Steps per second of all of them (0: all they can)"),
+	WORKLOAD(7, "pattern", "KIND",
+		 "Which slots are used and changed: sequential, random, zipf[:EXPONENT], one (they "
+		 "make one region), own (each a region, each vCPU its own) (random)"),
+	WORKLOAD(8, "strangers", "N",
+		 "Threads that do long operations on memory that nobody uses (1)"),
+	WORKLOAD(9, "stranger-size", "SIZE", "Size of that memory (256M)"),
+	WORKLOAD(10, "devices", "N", "Threads that do DMA to memory that moves (1)"),
+	WORKLOAD(11, "device-hold", "US", "How long they hold it at most (500)"),
+	WORKLOAD(12, "device-rest", "US", "How long they rest after that (1000)"),
+	WORKLOAD(13, "fault-around", "PAGES", "Pages populated per fault (16)"),
+	WORKLOAD(14, "seed", "N", "Same seed, same choices (random)"),
+	WORKLOAD(15, "inject", "PLACE:ODDS[:DELAY]",
+		 "One of ODDS calls at PLACE fails, or takes DELAY longer; may be repeated"),
+	{"copy-only", KEY_WORKLOAD + 16, NULL, 0, "Move memory by copying, never by UFFDIO_MOVE",
+	 1},
+	{"file", KEY_FILE, "FILE", 0,
+	 "Set all these from a JSON file; options after it come on top", 2},
+	{"json", KEY_JSON, "FILE", 0, "Write the result as JSON; - is standard output", 3},
+	{"csv", KEY_CSV, "FILE", 0, "Write a line for each second as CSV; - is standard output", 3},
+	{"no-live", KEY_NO_LIVE, NULL, 0, "No live view, also on a terminal", 3},
+	{"compare", KEY_COMPARE, NULL, 0, "Print two such results side by side, run nothing", 4},
 	{0},
 };
 
 struct arguments {
 	struct stress_options stress;
-	const char *json_path;
-	bool compare;
+	const char *json_path, *csv_path;
+	bool compare, no_live;
 	char *files[2];
 	unsigned int file_count;
 };
 
-static unsigned int parse_count(struct argp_state *state, const char *option, const char *text)
+/* The name of the option with that key, if a workload has it. */
+static const char *workload_name(int key)
 {
-	char *end;
-	unsigned long value;
-
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (errno || end == text || *end || value > 1000000000 || *text == '-')
-		argp_error(state, "%s %s: not a number that makes sense", option, text);
-	return (unsigned int)value;
-}
-
-static uint64_t parse_bytes(struct argp_state *state, const char *option, const char *text)
-{
-	struct samara_error err = {0};
-	uint64_t bytes = 0;
-
-	if (parse_size(text, option, &bytes, &err))
-		argp_error(state, "%s", err.text);
-	return bytes;
-}
-
-static uint64_t parse_seed(struct argp_state *state, const char *text)
-{
-	char *end;
-	uint64_t seed;
-
-	errno = 0;
-	seed = strtoull(text, &end, 0);
-	if (errno || end == text || *end || *text == '-')
-		argp_error(state, "--seed %s: not a 64-bit number", text);
-	return seed;
+	for (const struct argp_option *option = options; option->name; option++)
+		if (option->key == key && (key >= KEY_WORKLOAD || key == 's' || key == 'c'))
+			return option->name;
+	return NULL;
 }
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
-	struct stress_options *stress = &arguments->stress;
+	const char *name = workload_name(key);
 	struct samara_error err = {0};
 
+	if (name) {
+		if (stress_option_set(&arguments->stress, name, text ? text : "true", &err))
+			argp_error(state, "%s", err.text);
+		return 0;
+	}
 	switch (key) {
-	case 's':
-		stress->seconds = parse_count(state, "--seconds", text);
-		break;
-	case 'c':
-		stress->cpus = parse_count(state, "--cpus", text);
-		break;
-	case KEY_SLOTS:
-		stress->slots = parse_count(state, "--slots", text);
-		break;
-	case KEY_SLOT_SIZE:
-		stress->slot_bytes = parse_bytes(state, "--slot-size", text);
-		break;
-	case KEY_BACKING:
-		if (!strcmp(text, "anon"))
-			stress->backing = GUEST_MM_ANON;
-		else if (!strcmp(text, "memfd"))
-			stress->backing = GUEST_MM_MEMFD;
-		else
-			argp_error(state, "--backing %s: choose anon or memfd", text);
-		break;
-	case KEY_OPERATORS:
-		stress->operators = parse_count(state, "--operators", text);
-		break;
-	case KEY_STRANGERS:
-		stress->strangers = parse_count(state, "--strangers", text);
-		break;
-	case KEY_STRANGER_SIZE:
-		stress->stranger_bytes = parse_bytes(state, "--stranger-size", text);
-		break;
-	case KEY_FAULT_AROUND:
-		stress->fault_around_pages = parse_count(state, "--fault-around", text);
-		break;
-	case KEY_COPY_ONLY:
-		stress->copy_only = true;
-		break;
-	case KEY_SEED:
-		stress->seed = parse_seed(state, text);
+	case KEY_FILE:
+		if (stress_options_load(&arguments->stress, text, &err))
+			argp_error(state, "--file %s", err.text);
 		break;
 	case KEY_JSON:
 		arguments->json_path = text;
+		break;
+	case KEY_CSV:
+		arguments->csv_path = text;
+		break;
+	case KEY_NO_LIVE:
+		arguments->no_live = true;
 		break;
 	case KEY_COMPARE:
 		arguments->compare = true;
@@ -155,7 +127,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (arguments->compare && arguments->file_count != 2)
 			argp_error(state, "--compare takes two files");
-		if (!arguments->compare && stress_check_options(stress, &err))
+		if (!arguments->compare && stress_check_options(&arguments->stress, &err))
 			argp_error(state, "%s", err.text);
 		break;
 	default:

@@ -8,52 +8,14 @@
 #include "vmm/stress_clock.h"
 #include "vmm/stress_state.h"
 
-#define TICK_NS          UINT64_C(100000000)
+#define TICK_NS     UINT64_C(100000000)
 /* A worker that waits for so long is worth a line. */
-#define JOIN_NOTE_S      30
-
-#define DEVICES          1u
-#define STRANGER_DEFAULT (UINT64_C(256) << 20)
-#define SLOT_DEFAULT     (UINT64_C(4) << 20)
-
-void stress_options_init(struct stress_options *options)
-{
-	*options = (struct stress_options){
-		.seconds = 10,
-		.cpus = 2,
-		.slots = 16,
-		.slot_bytes = SLOT_DEFAULT,
-		.stranger_bytes = STRANGER_DEFAULT,
-		.operators = 1,
-		.strangers = 1,
-		.fault_around_pages = 16,
-		.backing = GUEST_MM_ANON,
-	};
-}
+#define JOIN_NOTE_S 30
 
 /* A vCPU's time-stamp counter at a moment of the host's clock. */
 struct tsc_sample {
 	uint64_t tsc, ns;
 };
-
-int stress_check_options(const struct stress_options *options, struct samara_error *err)
-{
-	struct stress_layout layout;
-
-	if (!options->seconds)
-		return samara_error_set(err, -EINVAL, "--seconds: at least 1");
-	if (!options->operators)
-		return samara_error_set(err, -EINVAL, "--operators: at least 1");
-	if (options->operators + options->strangers + DEVICES > STRESS_MAX_WORKERS)
-		return samara_error_set(err, -EINVAL, "--operators, --strangers: at most %u in all",
-					STRESS_MAX_WORKERS - DEVICES);
-	if (!options->fault_around_pages || options->fault_around_pages > 512 ||
-	    options->fault_around_pages & (options->fault_around_pages - 1))
-		return samara_error_set(err, -EINVAL,
-					"--fault-around: a power of two from 1 to 512 pages");
-	return stress_layout_init(&layout, options->cpus, options->slots, options->slot_bytes,
-				  options->stranger_bytes, options->strangers, err);
-}
 
 static int create_mm(struct stress *s, struct samara_error *err)
 {
@@ -84,6 +46,9 @@ static void fill_control(struct stress *s)
 	control->shared_gpa = s->layout.shared_gpa;
 	control->protect_gpa = s->layout.protect_gpa;
 	control->live_gpa = s->live.gpa;
+	control->order_length = s->order.length;
+	stress_order_steps(&s->order, &s->options, &control->order_first, &control->order_step);
+	memcpy(control->order, s->order.slot, sizeof(control->order));
 }
 
 static bool guest_failed(struct stress *s)
@@ -113,7 +78,7 @@ static int workers_alloc(struct stress *s, struct workers *workers, struct samar
 	const struct stress_options *options = &s->options;
 	struct stress_rng seeds = {options->seed};
 
-	workers->total = options->operators + options->strangers + DEVICES;
+	workers->total = options->operators + options->strangers + options->devices;
 	workers->worker = calloc(workers->total, sizeof(*workers->worker));
 	if (!workers->worker)
 		goto out_of_memory;
@@ -122,7 +87,13 @@ static int workers_alloc(struct stress *s, struct workers *workers, struct samar
 
 		w->stress = s;
 		w->rng.state = stress_random(&seeds);
-		w->index = i < options->operators ? i : i - options->operators;
+		w->index = i;
+		if (i < options->operators)
+			stress_planner_init(&w->planner, &s->options, &s->order, i, w->rng.state);
+		else if (i < options->operators + options->strangers)
+			w->index -= options->operators;
+		else
+			w->index -= options->operators + options->strangers;
 		w->buffer = malloc(STRESS_WORKER_BYTES);
 		if (!w->buffer)
 			goto out_of_memory;
@@ -305,8 +276,8 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 	s->watcher = watcher;
 	pthread_mutex_init(&s->note_lock, NULL);
 
-	ret = stress_layout_init(&s->layout, options->cpus, options->slots, options->slot_bytes,
-				 options->stranger_bytes, options->strangers, err);
+	ret = stress_layout_make(&s->layout, options, err);
+	stress_order_fill(&s->order, options);
 	if (!ret)
 		ret = stress_slots_init(s, err);
 	if (!ret)

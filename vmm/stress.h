@@ -9,6 +9,7 @@
 #include <samara/error.h>
 #include <samara/guest_mm.h>
 
+#include "vmm/inject.h"
 #include "vmm/stress_hist.h"
 
 /*
@@ -16,24 +17,84 @@
  * of the host that plug, unplug, move and protect it meanwhile.
  */
 
+/* What an operator does next: an operation on a slot, or on a range that is in use meanwhile. */
+enum stress_mix {
+	STRESS_MIX_PLUG,
+	STRESS_MIX_UNPLUG,
+	STRESS_MIX_REMAP,
+	STRESS_MIX_PROTECT,
+	STRESS_MIX_POPULATE,
+	STRESS_MIX_DISCARD,
+	STRESS_MIX_REBACK,
+	STRESS_MIX_REFUSED,      /* what must fail */
+	STRESS_MIX_REMAP_LIVE,   /* move counters that vCPUs increment */
+	STRESS_MIX_REMAP_DEVICE, /* move what devices do DMA to */
+	STRESS_MIX_PROTECT_LIVE, /* write-protect what vCPUs write */
+	STRESS_MIXES
+};
+
+/* "plug", "unplug", ... "remap-live", ... */
+extern const char *const stress_mix_names[STRESS_MIXES];
+
+/* Which slots vCPUs work on and operators change. */
+enum stress_pattern_kind {
+	STRESS_PATTERN_SEQUENTIAL, /* one after another */
+	STRESS_PATTERN_RANDOM,
+	STRESS_PATTERN_ZIPF, /* a few of them most of the time */
+	STRESS_PATTERN_ONE,  /* all slots side by side, so that they make one region */
+	STRESS_PATTERN_OWN,  /* each slot a region of its own, and each vCPU its own slots */
+	STRESS_PATTERNS
+};
+
 /**
  * struct stress_options - what to run; stress_options_init() sets the defaults
+ * @slot_min_bytes, @slot_bytes: each plug chooses a size between them
  * @operators: workers that take the mix of operations through slots and special ranges
  * @strangers: workers that do long operations on memory that nobody uses
+ * @devices: workers that do DMA
  * @fault_around_pages: a power of two; one first touch in each such chunk is timed
+ * @rate: steps per second of all operators together; 0: as many as there can be
+ * @device_hold_us, @device_rest_us: how long a device holds its pages, and rests, at most
+ * @weight: how often an operator takes each of enum stress_mix, of the sum of all
+ * @zipf: exponent of STRESS_PATTERN_ZIPF
+ * @inject: what fails or takes long on purpose
  */
 struct stress_options {
 	unsigned int seconds, cpus, slots;
-	uint64_t slot_bytes, stranger_bytes;
-	unsigned int operators, strangers;
+	uint64_t slot_min_bytes, slot_bytes, stranger_bytes;
+	unsigned int operators, strangers, devices;
 	unsigned int fault_around_pages;
+	unsigned int rate, device_hold_us, device_rest_us;
+	unsigned int weight[STRESS_MIXES];
+	enum stress_pattern_kind pattern;
+	double zipf;
 	enum guest_mm_backing backing;
 	bool copy_only;
 	uint64_t seed;
+	struct inject_rules inject;
 };
 
 /* What `samara stress` does when it is told nothing; the seed is 0. */
 void stress_options_init(struct stress_options *options);
+
+/**
+ * stress_option_set() - set one option from text
+ * @name: of the command line's long option, without the dashes: "slot-size"
+ *
+ * Return: 0, -ENOENT (no such option), -EINVAL, -ERANGE; the text names the option.
+ */
+int stress_option_set(struct stress_options *options, const char *name, const char *text,
+		      struct samara_error *err);
+
+/**
+ * stress_options_load() - set those that a workload file names (docs/stress.md)
+ *
+ * Return: 0, -EINVAL, -ERANGE, -ENOENT; the text names the file and the option.
+ */
+int stress_options_load(struct stress_options *options, const char *path, struct samara_error *err);
+
+/* The name of a pattern; NULL: there is none of that number. */
+const char *stress_pattern_name(enum stress_pattern_kind pattern);
 
 enum stress_op {
 	STRESS_OP_PLUG,
@@ -41,7 +102,10 @@ enum stress_op {
 	STRESS_OP_REMAP,
 	STRESS_OP_PROTECT,
 	STRESS_OP_POPULATE,
-	STRESS_OP_REFUSED, /* asked for what must fail, and it did */
+	STRESS_OP_DISCARD,
+	STRESS_OP_REBACK,
+	STRESS_OP_REFUSED,  /* asked for what must fail, and it did */
+	STRESS_OP_INJECTED, /* failed because --inject made it, and left all as it was */
 	STRESS_OPS
 };
 

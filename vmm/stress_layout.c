@@ -42,7 +42,6 @@ int stress_layout_init(struct stress_layout *layout, unsigned int cpus, unsigned
 		       struct samara_error *err)
 {
 	gpa_t next = STRESS_WINDOW_GPA;
-	uint64_t slots_bytes;
 	unsigned int i;
 	int ret;
 
@@ -75,13 +74,24 @@ int stress_layout_init(struct stress_layout *layout, unsigned int cpus, unsigned
 	for (i = 0; i < STRESS_LIVE_PLACES; i++)
 		layout->device_gpa[i] = take(&next, STRESS_DEVICE_BYTES);
 
-	/* Two places side by side, so that regions of neighbouring slots meet, then a hole. */
-	layout->pair_bytes = align_up(2 * slot_bytes, STRESS_LARGE_BYTES) + STRESS_LARGE_BYTES;
-	slots_bytes = slots * layout->pair_bytes;
-	layout->places_gpa = take(&next, slots_bytes);
+	layout->places_gpa = next;
+	return stress_layout_group(layout, STRESS_GROUP, err);
+}
+
+int stress_layout_group(struct stress_layout *layout, unsigned int group, struct samara_error *err)
+{
+	uint64_t groups = (layout->places + group - 1) / group;
+	gpa_t next = layout->places_gpa;
+	unsigned int i;
+
+	layout->group = group;
+	layout->group_bytes = align_up(group * layout->slot_bytes, STRESS_LARGE_BYTES);
+	/* The hole. */
+	layout->group_bytes += STRESS_LARGE_BYTES;
+	take(&next, groups * layout->group_bytes);
 	layout->stranger_gpa = next;
-	for (i = 0; i < 2 * strangers; i++) {
-		take(&next, stranger_bytes);
+	for (i = 0; i < 2 * layout->strangers; i++) {
+		take(&next, layout->stranger_bytes);
 		if (next > MAPPED_MAX_BYTES)
 			break;
 	}
@@ -98,7 +108,8 @@ int stress_layout_init(struct stress_layout *layout, unsigned int cpus, unsigned
 
 gpa_t stress_place_gpa(const struct stress_layout *layout, unsigned int place)
 {
-	return layout->places_gpa + place / 2 * layout->pair_bytes + place % 2 * layout->slot_bytes;
+	return layout->places_gpa + place / layout->group * layout->group_bytes +
+	       place % layout->group * layout->slot_bytes;
 }
 
 gpa_t stress_stranger_gpa(const struct stress_layout *layout, unsigned int stranger,

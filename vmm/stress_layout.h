@@ -28,6 +28,9 @@
 /* What device DMA goes to. */
 #define STRESS_DEVICE_BYTES UINT64_C(0x100000)
 
+/* Places side by side, so that the regions of neighbouring slots meet. */
+#define STRESS_GROUP        2u
+
 /**
  * struct stress_layout - the map, all in bytes and gpa; ranges do not overlap
  * @boot_bytes: length of the boot window
@@ -35,7 +38,7 @@
  * @own_gpa: regions of the vCPUs, one after another at STRESS_LARGE_BYTES
  * @live_gpa, @device_gpa: places among which a range moves; one is in use
  * @stranger_gpa: the same for each worker of long operations
- * @places: twice as many as slots, in adjacent pairs
+ * @places: twice as many as slots, in groups of @group that are adjacent, with a hole between
  * @void_gpa: STRESS_LARGE_BYTES where nothing is ever plugged
  */
 struct stress_layout {
@@ -47,12 +50,12 @@ struct stress_layout {
 	uint64_t stranger_bytes;
 	unsigned int strangers;
 	gpa_t places_gpa;
-	uint64_t slot_bytes, pair_bytes;
-	unsigned int places;
+	uint64_t slot_bytes, group_bytes;
+	unsigned int places, group;
 };
 
 /**
- * stress_layout_init() - place everything
+ * stress_layout_init() - place everything, places in groups of STRESS_GROUP
  * @slot_bytes: a multiple of the page size
  * @stranger_bytes: what a long operation changes; a multiple of the page size
  * @strangers: workers of long operations
@@ -62,6 +65,14 @@ struct stress_layout {
 int stress_layout_init(struct stress_layout *layout, unsigned int cpus, unsigned int slots,
 		       uint64_t slot_bytes, uint64_t stranger_bytes, unsigned int strangers,
 		       struct samara_error *err);
+
+/**
+ * stress_layout_group() - change how many places are adjacent, right after stress_layout_init()
+ * @group: 1 to all of them
+ *
+ * Return: 0, -ERANGE (with the holes between, it is too large for the page tables).
+ */
+int stress_layout_group(struct stress_layout *layout, unsigned int group, struct samara_error *err);
 
 /* gpa of a place for a slot, and of one of a stranger's two. */
 gpa_t stress_place_gpa(const struct stress_layout *layout, unsigned int place);

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "vmm/stress_clock.h"
 #include "vmm/stress_state.h"
@@ -9,10 +11,76 @@
 const char *const stress_op_names[STRESS_OPS] = {
 	[STRESS_OP_PLUG] = "plug",         [STRESS_OP_UNPLUG] = "unplug",
 	[STRESS_OP_REMAP] = "remap",       [STRESS_OP_PROTECT] = "protect",
-	[STRESS_OP_POPULATE] = "populate", [STRESS_OP_REFUSED] = "refused",
+	[STRESS_OP_POPULATE] = "populate", [STRESS_OP_DISCARD] = "discard",
+	[STRESS_OP_REBACK] = "reback",     [STRESS_OP_REFUSED] = "refused",
+	[STRESS_OP_INJECTED] = "injected",
 };
 
 #define PIECES_MAX 3
+
+/* Whether guest_mm has guest_mm_discard() and guest_mm_reback(): they came together with batches. */
+#ifdef GUEST_MM_BATCH_MAX
+
+bool stress_mix_available(enum stress_mix what)
+{
+	(void)what;
+	return true;
+}
+
+static int discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
+{
+	return guest_mm_discard(mm, gpa, size_bytes, err);
+}
+
+static int reback(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, enum stress_memory behind,
+		  struct samara_error *err)
+{
+	struct guest_mm_memory memory = {.kind = GUEST_MM_MEMORY_OWN, .fd = -1};
+	int ret;
+
+	if (behind == STRESS_MEMORY_HUGE)
+		memory.kind = GUEST_MM_MEMORY_HUGE;
+	if (behind == STRESS_MEMORY_FILE) {
+		memory.kind = GUEST_MM_MEMORY_FILE;
+		memory.fd = memfd_create("samara-stress", MFD_CLOEXEC);
+		if (memory.fd < 0 || ftruncate(memory.fd, (off_t)size_bytes)) {
+			ret = samara_error_set(err, -errno, "memfd: %s", strerror(errno));
+			goto out;
+		}
+	}
+	ret = guest_mm_reback(mm, gpa, size_bytes, &memory, err);
+out:
+	if (memory.fd >= 0)
+		close(memory.fd);
+	return ret;
+}
+
+#else
+
+bool stress_mix_available(enum stress_mix what)
+{
+	return what != STRESS_MIX_DISCARD && what != STRESS_MIX_REBACK;
+}
+
+static int discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
+{
+	(void)mm;
+	(void)gpa;
+	(void)size_bytes;
+	return samara_error_set(err, -EOPNOTSUPP, "this memory manager cannot discard");
+}
+
+static int reback(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, enum stress_memory behind,
+		  struct samara_error *err)
+{
+	(void)mm;
+	(void)gpa;
+	(void)size_bytes;
+	(void)behind;
+	return samara_error_set(err, -EOPNOTSUPP, "this memory manager cannot reback");
+}
+
+#endif
 
 static int call(struct guest_mm *mm, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
 		uint64_t argument, struct samara_error *err)
@@ -28,6 +96,10 @@ static int call(struct guest_mm *mm, enum stress_op op, gpa_t gpa, uint64_t size
 		return guest_mm_protect(mm, gpa, size_bytes, (unsigned int)argument, err);
 	case STRESS_OP_POPULATE:
 		return guest_mm_populate(mm, gpa, size_bytes, err);
+	case STRESS_OP_DISCARD:
+		return discard(mm, gpa, size_bytes, err);
+	case STRESS_OP_REBACK:
+		return reback(mm, gpa, size_bytes, (enum stress_memory)argument, err);
 	default:
 		return samara_error_set(err, -EINVAL, "no such operation");
 	}

@@ -46,7 +46,7 @@ static void release_place(struct stress *s, unsigned int place)
 static struct stress_area make_area(struct stress_worker *w, struct stress_host_slot *slot)
 {
 	const struct stress *s = w->stress;
-	uint32_t total = (uint32_t)(s->layout.slot_bytes / SAMARA_PAGE_BYTES);
+	uint32_t total = (uint32_t)(slot->bytes / SAMARA_PAGE_BYTES);
 	uint32_t pages = s->words * 8 < total ? s->words * 8 : total;
 	struct stress_area area = {
 		.gpa = slot_gpa(s, slot),
@@ -65,11 +65,14 @@ static struct stress_area make_area(struct stress_worker *w, struct stress_host_
 	return area;
 }
 
-/* The same words, to be found as 0. */
-static struct stress_area zeros_of(const struct stress_area *area)
+/* The same words as far as the slot has them, to be found as 0. */
+static struct stress_area zeros_of(const struct stress_host_slot *slot)
 {
-	struct stress_area zeros = *area;
+	struct stress_area zeros = slot->content;
+	uint32_t total = (uint32_t)(slot->bytes / SAMARA_PAGE_BYTES);
 
+	while (zeros.pages && zeros.first_page + (zeros.pages - 1) * zeros.page_step >= total)
+		zeros.pages--;
 	zeros.generation = 0;
 	return zeros;
 }
@@ -127,15 +130,25 @@ static void settle(struct stress_worker *w, struct stress_host_slot *slot)
 	}
 }
 
-/* Take a slot that the guest does not have. Return: NULL when there is none. */
-static struct stress_host_slot *take_slot(struct stress_worker *w)
+/* Whether what is planned can be done to it. */
+static bool suits(const struct stress_host_slot *slot, enum stress_mix what)
+{
+	return slot->plugged != (what == STRESS_MIX_PLUG);
+}
+
+/*
+ * Take a slot that the guest does not have, the planned one or one after it.
+ * Return: NULL when there is none; @step says whether there are some that the plan does not suit.
+ */
+static struct stress_host_slot *take_slot(struct stress_worker *w, const struct stress_plan *plan,
+					  enum stress_step *step)
 {
 	struct stress *s = w->stress;
 	unsigned int count = s->options.slots, i;
-	unsigned int first = (unsigned int)stress_below(&w->rng, count);
 
+	*step = STRESS_STEP_BUSY;
 	for (i = 0; i < count; i++) {
-		unsigned int n = (first + i) % count;
+		unsigned int n = (plan->slot + i) % count;
 		struct stress_host_slot *slot = &s->slots[n];
 		uint32_t state;
 
@@ -143,9 +156,13 @@ static struct stress_host_slot *take_slot(struct stress_worker *w)
 			continue;
 		state = __atomic_load_n(&s->control->slot[n].state, __ATOMIC_ACQUIRE);
 		if (!slot->broken && (state == STRESS_SLOT_DONE || state == STRESS_SLOT_HOST)) {
-			if (slot->offered)
-				settle(w, slot);
-			return slot;
+			if (suits(slot, plan->what)) {
+				if (slot->offered)
+					settle(w, slot);
+				*step = STRESS_STEP_DONE;
+				return slot;
+			}
+			*step = STRESS_STEP_UNSUITED;
 		}
 		pthread_mutex_unlock(&slot->lock);
 	}
@@ -202,9 +219,12 @@ static void check_slot(struct stress_worker *w, const struct stress_host_slot *s
 
 static int plug_slot(struct stress_worker *w, struct stress_host_slot *slot)
 {
+	const struct stress_options *options = &w->stress->options;
+	uint64_t more = (options->slot_bytes - options->slot_min_bytes) / SAMARA_PAGE_BYTES;
 	struct stress_area expect, write;
 	int ret;
 
+	slot->bytes = options->slot_min_bytes + stress_below(&w->rng, more + 1) * SAMARA_PAGE_BYTES;
 	/* In the same place as before every other time: what was there must be gone. */
 	if (stress_random(&w->rng) & 1) {
 		unsigned int place = take_place(w);
@@ -212,11 +232,11 @@ static int plug_slot(struct stress_worker *w, struct stress_host_slot *slot)
 		release_place(w->stress, slot->place);
 		slot->place = place;
 	}
-	ret = stress_op_pieces(w, STRESS_OP_PLUG, slot_gpa(w->stress, slot),
-			       w->stress->layout.slot_bytes, GUEST_MM_RDWR);
+	ret = stress_op_pieces(w, STRESS_OP_PLUG, slot_gpa(w->stress, slot), slot->bytes,
+			       GUEST_MM_RDWR);
 	if (ret)
 		return ret;
-	expect = zeros_of(&slot->content);
+	expect = zeros_of(slot);
 	write = make_area(w, slot);
 	slot->plugged = true;
 	slot->content.generation = 0;
@@ -227,8 +247,7 @@ static int plug_slot(struct stress_worker *w, struct stress_host_slot *slot)
 static int unplug_slot(struct stress_worker *w, struct stress_host_slot *slot)
 {
 	struct stress_area expect, write;
-	int ret = stress_op_pieces(w, STRESS_OP_UNPLUG, slot_gpa(w->stress, slot),
-				   w->stress->layout.slot_bytes, 0);
+	int ret = stress_op_pieces(w, STRESS_OP_UNPLUG, slot_gpa(w->stress, slot), slot->bytes, 0);
 
 	if (ret)
 		return ret;
@@ -236,7 +255,7 @@ static int unplug_slot(struct stress_worker *w, struct stress_host_slot *slot)
 	slot->content.generation = 0;
 
 	/* A few accesses to nothing; what is written must not be there after the next plug. */
-	expect = zeros_of(&slot->content);
+	expect = zeros_of(slot);
 	expect.pages = expect.pages < 2 ? expect.pages : 2;
 	if (stress_random(&w->rng) & 1) {
 		write = slot->content;
@@ -253,8 +272,7 @@ static int move_slot(struct stress_worker *w, struct stress_host_slot *slot)
 {
 	unsigned int from = slot->place, to = take_place(w);
 	struct stress_area write;
-	int ret = stress_op_pieces(w, STRESS_OP_REMAP, slot_gpa(w->stress, slot),
-				   w->stress->layout.slot_bytes,
+	int ret = stress_op_pieces(w, STRESS_OP_REMAP, slot_gpa(w->stress, slot), slot->bytes,
 				   stress_place_gpa(&w->stress->layout, to));
 
 	/* After a failure it may be in both: then it keeps both. */
@@ -274,7 +292,7 @@ static int move_slot(struct stress_worker *w, struct stress_host_slot *slot)
 /* Make all or some of it read-only, and have a vCPU read it. */
 static int protect_slot(struct stress_worker *w, struct stress_host_slot *slot)
 {
-	uint64_t pages = w->stress->layout.slot_bytes / SAMARA_PAGE_BYTES;
+	uint64_t pages = slot->bytes / SAMARA_PAGE_BYTES;
 	uint64_t first = stress_random(&w->rng) & 1 ? 0 : stress_below(&w->rng, pages);
 	uint64_t count = 1 + stress_below(&w->rng, pages - first);
 	gpa_t gpa = slot_gpa(w->stress, slot) + first * SAMARA_PAGE_BYTES;
@@ -296,8 +314,8 @@ static int protect_slot(struct stress_worker *w, struct stress_host_slot *slot)
 
 static int unprotect_slot(struct stress_worker *w, struct stress_host_slot *slot)
 {
-	int ret = stress_op_pieces(w, STRESS_OP_PROTECT, slot_gpa(w->stress, slot),
-				   w->stress->layout.slot_bytes, GUEST_MM_RDWR);
+	int ret = stress_op_pieces(w, STRESS_OP_PROTECT, slot_gpa(w->stress, slot), slot->bytes,
+				   GUEST_MM_RDWR);
 
 	if (!ret)
 		slot->read_only = false;
@@ -309,7 +327,7 @@ static void refuse(struct stress_worker *w, const struct stress_host_slot *slot)
 {
 	const struct stress_layout *layout = &w->stress->layout;
 	gpa_t gpa = slot_gpa(w->stress, slot);
-	uint64_t bytes = layout->slot_bytes;
+	uint64_t bytes = slot->bytes;
 
 	switch (stress_below(&w->rng, 9)) {
 	case 0:
@@ -354,46 +372,96 @@ static void offer_again(struct stress_worker *w, struct stress_host_slot *slot)
 	offer(w, slot, 0, &slot->content, &write);
 }
 
-static int change_plugged(struct stress_worker *w, struct stress_host_slot *slot)
+/* Give its pages back: it is as if just plugged. */
+static int discard_slot(struct stress_worker *w, struct stress_host_slot *slot)
 {
-	unsigned int choice;
+	struct stress_area expect, write;
+	int ret = stress_op_pieces(w, STRESS_OP_DISCARD, slot_gpa(w->stress, slot), slot->bytes, 0);
+
+	if (ret)
+		return ret;
+	expect = zeros_of(slot);
+	write = make_area(w, slot);
+	slot->content.generation = 0;
+	offer(w, slot, STRESS_VISIT_FRESH, &expect, &write);
+	return 0;
+}
+
+/* Other memory behind it, the same contents. */
+static int reback_slot(struct stress_worker *w, struct stress_host_slot *slot)
+{
+	bool to_file = !slot->in_file && stress_random(&w->rng) & 1;
+	uint64_t memory = to_file ? STRESS_MEMORY_FILE : STRESS_MEMORY_OWN;
+	int ret;
+
+	if (!slot->in_file && !to_file)
+		memory = STRESS_MEMORY_HUGE;
+	ret = stress_op(w, STRESS_OP_REBACK, slot_gpa(w->stress, slot), slot->bytes, memory);
+	if (ret)
+		return ret;
+	slot->in_file = to_file;
+	offer_again(w, slot);
+	return 0;
+}
+
+/* A file stays with its addresses, so what changes these has the window's own memory first. */
+static int leave_file(struct stress_worker *w, struct stress_host_slot *slot)
+{
+	int ret = stress_op(w, STRESS_OP_REBACK, slot_gpa(w->stress, slot), slot->bytes,
+			    STRESS_MEMORY_OWN);
+
+	if (!ret)
+		slot->in_file = false;
+	return ret;
+}
+
+static int change_plugged(struct stress_worker *w, struct stress_host_slot *slot,
+			  enum stress_mix what)
+{
 	int ret = 0;
 
 	if (stress_below(&w->rng, 4) == 0)
 		check_slot(w, slot);
 	if (slot->read_only)
 		ret = unprotect_slot(w, slot);
+	if (!ret && slot->in_file && (what == STRESS_MIX_UNPLUG || what == STRESS_MIX_REMAP))
+		ret = leave_file(w, slot);
 	if (ret)
 		return ret;
 
-	choice = (unsigned int)stress_below(&w->rng, 100);
-	if (choice < 40)
+	switch (what) {
+	case STRESS_MIX_UNPLUG:
 		return unplug_slot(w, slot);
-	if (choice < 70)
+	case STRESS_MIX_REMAP:
 		return move_slot(w, slot);
-	if (choice < 85)
+	case STRESS_MIX_PROTECT:
 		return protect_slot(w, slot);
-	if (choice < 95) {
+	case STRESS_MIX_DISCARD:
+		return discard_slot(w, slot);
+	case STRESS_MIX_REBACK:
+		return reback_slot(w, slot);
+	case STRESS_MIX_REFUSED:
 		refuse(w, slot);
-	} else {
-		ret = stress_op(w, STRESS_OP_POPULATE, slot_gpa(w->stress, slot),
-				w->stress->layout.slot_bytes, 0);
+		break;
+	default:
+		ret = stress_op(w, STRESS_OP_POPULATE, slot_gpa(w->stress, slot), slot->bytes, 0);
 	}
 	if (!ret)
 		offer_again(w, slot);
 	return ret;
 }
 
-bool stress_slot_step(struct stress_worker *w)
+enum stress_step stress_slot_step(struct stress_worker *w, const struct stress_plan *plan)
 {
-	struct stress_host_slot *slot = take_slot(w);
+	enum stress_step step;
+	struct stress_host_slot *slot = take_slot(w, plan, &step);
 
 	if (!slot)
-		return false;
-	if (slot->plugged ? change_plugged(w, slot) : plug_slot(w, slot))
+		return step;
+	if (slot->plugged ? change_plugged(w, slot, plan->what) : plug_slot(w, slot))
 		slot->broken = true;
 	pthread_mutex_unlock(&slot->lock);
-	return true;
+	return step;
 }
 
 void stress_slots_check(struct stress_worker *w)
@@ -428,6 +496,7 @@ int stress_slots_init(struct stress *s, struct samara_error *err)
 
 		pthread_mutex_init(&slot->lock, NULL);
 		slot->place = 2 * i;
+		slot->bytes = s->options.slot_bytes;
 		s->place_taken[2 * i] = true;
 	}
 	return 0;

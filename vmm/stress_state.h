@@ -6,11 +6,13 @@
 
 #include "vmm/stress.h"
 #include "vmm/stress_guest.h"
+#include "vmm/stress_plan.h"
 #include "vmm/stress_rng.h"
 
 /* Within a run: what its workers share. For vmm/stress*.c alone. */
 
 #define STRESS_MAX_WORKERS 64u
+#define STRESS_MAX_DEVICES 16u
 
 /**
  * struct stress_host_slot - the host's view of a slot
@@ -18,6 +20,8 @@
  * Lock: all under @lock; @lock is only ever tried. While the slot is offered or claimed, nobody
  * changes anything but @state in the control block.
  * @place: where it is, or was before it was unplugged
+ * @bytes: its size since the last plug
+ * @in_file: a file is behind it, from a reback
  * @content: what was written last; generation 0: nothing since the last plug, which was before
  * @lone: nothing else was written since the plug, so all other words are 0
  * @offered_flags, @offered_write: the visit that was offered last and is not accounted for yet
@@ -26,7 +30,8 @@
 struct stress_host_slot {
 	pthread_mutex_t lock;
 	unsigned int place;
-	bool plugged, read_only, lone;
+	uint64_t bytes;
+	bool plugged, read_only, lone, in_file;
 	bool broken; /* an operation failed half way: it is left alone */
 	uint32_t generation;
 	struct stress_area content;
@@ -60,6 +65,7 @@ struct stress {
 	struct stress_options options;        /* I */
 	const struct stress_watcher *watcher; /* I */
 	struct stress_layout layout;          /* I */
+	struct stress_order order;            /* I */
 	struct guest_mm *mm;                  /* I */
 	struct stress_guest guest;
 	struct stress_control *control; /* I; the contents are shared with the guest */
@@ -88,8 +94,9 @@ struct stress {
 struct stress_worker {
 	struct stress *stress;
 	pthread_t thread;
-	unsigned int index; /* among those of its kind */
-	struct stress_rng rng;
+	unsigned int index;            /* among those of its kind */
+	struct stress_planner planner; /* an operator's */
+	struct stress_rng rng;         /* an operator's: of the step */
 	uint64_t operations[STRESS_OPS];
 	struct stress_hist operation_ns[STRESS_OPS];
 	uint64_t checked_bytes, dma;
@@ -113,6 +120,13 @@ void stress_operation_error(struct stress *s, const struct samara_error *err, co
 /* Tell of errors that the guest has reported since the last call. */
 void stress_tell_guest_errors(struct stress *s);
 
+/* What is behind memory, as the argument of STRESS_OP_REBACK. */
+enum stress_memory {
+	STRESS_MEMORY_OWN,
+	STRESS_MEMORY_HUGE,
+	STRESS_MEMORY_FILE,
+};
+
 /*
  * Operations (vmm/stress_op.c): as those of guest_mm, but counted and timed; a failure is an error
  * of the run. stress_op_pieces() takes a range in one to three pieces, in any order.
@@ -122,16 +136,29 @@ int stress_op(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t si
 int stress_op_pieces(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
 		     uint64_t argument);
 
+/* Whether the memory manager that this is built with can do it. */
+bool stress_mix_available(enum stress_mix what);
+
 /* One that must be refused, as often as it is tried, with an error of this code. */
 void stress_op_refused(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
 		       uint64_t argument, int expected);
+
+/* The layout of a run (vmm/stress_options.c). Return: as stress_layout_init(). */
+int stress_layout_make(struct stress_layout *layout, const struct stress_options *options,
+		       struct samara_error *err);
 
 /* Slots (vmm/stress_slot.c). */
 int stress_slots_init(struct stress *s, struct samara_error *err);
 void stress_slots_free(struct stress *s);
 
-/* Do something with a slot that is not the guest's. Return: false when all are. */
-bool stress_slot_step(struct stress_worker *w);
+enum stress_step {
+	STRESS_STEP_DONE,
+	STRESS_STEP_UNSUITED, /* the slots that are not the guest's are plugged, or not, all of them */
+	STRESS_STEP_BUSY,     /* all slots are the guest's */
+};
+
+/* Do to a slot what is planned. */
+enum stress_step stress_slot_step(struct stress_worker *w, const struct stress_plan *plan);
 
 /* Check all slots. Context: no vCPU and no other worker runs. */
 void stress_slots_check(struct stress_worker *w);

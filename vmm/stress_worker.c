@@ -12,9 +12,11 @@
 #define DEVICE_PAGES     (STRESS_DEVICE_BYTES / SAMARA_PAGE_BYTES)
 #define DEVICE_PIN_PAGES 16
 
-/* How long a device holds its pages at most, and rests after that. */
-#define DEVICE_HOLD_NS   UINT64_C(500000)
-#define DEVICE_REST_NS   UINT64_C(1000000)
+/* A worker that keeps a rate looks so often whether it is to end. */
+#define RATE_SLEEP_NS    UINT64_C(100000000)
+
+/* Holds and rests below that are spent running: a sleep takes longer. */
+#define SPIN_NS          UINT64_C(100000)
 
 /* All slots are the guest's: it takes some milliseconds for a visit where it is emulated. */
 #define SLOTS_BUSY_NS    UINT64_C(200000)
@@ -22,23 +24,67 @@
 /* Markers in a stranger's memory, at so many places. */
 #define MARKERS          16
 
+/* Sleep until the next step is due, where there is a rate. */
+static void keep_rate(struct stress_worker *w, uint64_t *due_ns)
+{
+	const struct stress_options *options = &w->stress->options;
+	uint64_t interval_ns, now;
+
+	if (!options->rate)
+		return;
+	interval_ns = options->operators * STRESS_NS_PER_S / options->rate;
+	now = stress_now_ns();
+	while (now < *due_ns && !stress_stopping(w->stress)) {
+		uint64_t left = *due_ns - now;
+
+		stress_sleep_ns(left < RATE_SLEEP_NS ? left : RATE_SLEEP_NS);
+		now = stress_now_ns();
+	}
+	*due_ns += interval_ns;
+	/* Who is late by more than that has lost those steps: no burst follows a stall. */
+	if (*due_ns + RATE_SLEEP_NS < now)
+		*due_ns = now;
+}
+
+static enum stress_step do_planned(struct stress_worker *w, const struct stress_plan *plan)
+{
+	struct stress *s = w->stress;
+
+	switch (plan->what) {
+	case STRESS_MIX_REMAP_LIVE:
+		stress_move(w, &s->live);
+		return STRESS_STEP_DONE;
+	case STRESS_MIX_REMAP_DEVICE:
+		stress_move(w, &s->device);
+		return STRESS_STEP_DONE;
+	case STRESS_MIX_PROTECT_LIVE:
+		stress_protect_step(w);
+		return STRESS_STEP_DONE;
+	default:
+		return stress_slot_step(w, plan);
+	}
+}
+
 void *stress_operator_main(void *arg)
 {
 	struct stress_worker *w = arg;
 	struct stress *s = w->stress;
+	uint64_t due_ns = stress_now_ns();
+	struct stress_plan plan;
+	enum stress_step step;
+	unsigned int in_vain = 0;
 
 	pthread_setname_np(pthread_self(), "operator");
 	while (!stress_stopping(s)) {
-		unsigned int choice = (unsigned int)stress_below(&w->rng, 100);
-
-		if (choice < 6)
-			stress_move(w, &s->live);
-		else if (choice < 10)
-			stress_move(w, &s->device);
-		else if (choice < 14)
-			stress_protect_step(w);
-		else if (!stress_slot_step(w))
+		keep_rate(w, &due_ns);
+		stress_plan_next(&w->planner, &plan);
+		w->rng = plan.details;
+		step = do_planned(w, &plan);
+		in_vain = step == STRESS_STEP_UNSUITED ? in_vain + 1 : 0;
+		if (step == STRESS_STEP_BUSY || in_vain > STRESS_MIXES) {
 			stress_sleep_ns(SLOTS_BUSY_NS);
+			in_vain = 0;
+		}
 	}
 	return NULL;
 }
@@ -171,11 +217,28 @@ static void device_fill(struct stress_worker *w, const struct guest_mm_pin *pin,
 	}
 }
 
+static void pass_time(struct stress_worker *w, uint64_t most_us)
+{
+	uint64_t ns = most_us ? stress_below(&w->rng, most_us * 1000) : 0, start;
+
+	if (ns >= SPIN_NS) {
+		stress_sleep_ns(ns);
+		return;
+	}
+	start = stress_now_ns();
+	while (ns && stress_now_ns() - start < ns)
+		;
+}
+
 static void device_step(struct stress_worker *w, uint32_t *generations)
 {
 	struct stress *s = w->stress;
-	unsigned int count = 1 + (unsigned int)stress_below(&w->rng, DEVICE_PIN_PAGES);
-	unsigned int first = (unsigned int)stress_below(&w->rng, DEVICE_PAGES - count);
+	/* Each device has pages of its own. */
+	unsigned int pages = DEVICE_PAGES / s->options.devices;
+	unsigned int most = pages < DEVICE_PIN_PAGES ? pages : DEVICE_PIN_PAGES;
+	unsigned int count = 1 + (unsigned int)stress_below(&w->rng, most);
+	unsigned int first =
+		w->index * pages + (unsigned int)stress_below(&w->rng, pages - count + 1);
 	bool write = stress_random(&w->rng) & 1;
 	unsigned int turn = __atomic_load_n(&s->device.turn, __ATOMIC_SEQ_CST);
 	gpa_t gpa = __atomic_load_n(&s->device.gpa, __ATOMIC_ACQUIRE) + first * SAMARA_PAGE_BYTES;
@@ -196,7 +259,7 @@ static void device_step(struct stress_worker *w, uint32_t *generations)
 	device_check(w, &pin, gpa, first, count, generations);
 	if (write) {
 		device_fill(w, &pin, first, count, generations);
-		stress_sleep_ns(stress_below(&w->rng, DEVICE_HOLD_NS));
+		pass_time(w, s->options.device_hold_us);
 		device_check(w, &pin, gpa, first, count, generations);
 	}
 	guest_mm_unpin(&pin);
@@ -211,7 +274,7 @@ void *stress_device_main(void *arg)
 	pthread_setname_np(pthread_self(), "device");
 	while (!stress_stopping(w->stress)) {
 		device_step(w, generations);
-		stress_sleep_ns(stress_below(&w->rng, DEVICE_REST_NS));
+		pass_time(w, w->stress->options.device_rest_us);
 	}
 	return NULL;
 }

@@ -117,10 +117,45 @@ static void test_small_slots(void **state)
 	(void)state;
 	options.cpus = 1;
 	options.slots = 3;
-	options.slot_bytes = SAMARA_PAGE_BYTES;
+	options.slot_bytes = options.slot_min_bytes = SAMARA_PAGE_BYTES;
 	options.strangers = 0;
 	options.fault_around_pages = 1;
 	run_and_pass(&options);
+}
+
+static void test_patterns(void **state)
+{
+	(void)state;
+	for (unsigned int pattern = 0; pattern < STRESS_PATTERNS; pattern++) {
+		struct stress_options options = some_options();
+
+		options.pattern = pattern;
+		options.slot_min_bytes = SAMARA_PAGE_BYTES;
+		options.slots = 7;
+		options.cpus = 3;
+		options.devices = 2;
+		run_and_pass(&options);
+	}
+}
+
+static void test_rate(void **state)
+{
+	struct stress_options options = some_options();
+	struct stress_result *result = test_calloc(1, sizeof(*result));
+	struct samara_error err = {0};
+	uint64_t total = 0;
+
+	(void)state;
+	need_kvm();
+	options.rate = 50;
+	options.strangers = 0;
+	if (stress_run(&options, &watcher, &no_interrupt, result, &err))
+		fail_msg("%s", err.text);
+	for (unsigned int op = 0; op < STRESS_OPS; op++)
+		total += result->operations[op];
+	/* A step is at most four operations, of three pieces at most. */
+	assert_in_range(total, 20, 50 * (uint64_t)(result->seconds + 1) * 12);
+	test_free(result);
 }
 
 static void test_interrupted(void **state)
@@ -161,6 +196,12 @@ static void test_bad_options(void **state)
 	options.strangers = 1000;
 	expect_refused(&options, "--strangers");
 	options = some_options();
+	options.slot_min_bytes = options.slot_bytes + SAMARA_PAGE_BYTES;
+	expect_refused(&options, "--slot-size");
+	options = some_options();
+	memset(options.weight, 0, sizeof(options.weight));
+	expect_refused(&options, "--mix");
+	options = some_options();
 	options.fault_around_pages = 3;
 	expect_refused(&options, "--fault-around");
 	options = some_options();
@@ -176,7 +217,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_default),     cmocka_unit_test(test_memfd),
 		cmocka_unit_test(test_copy_only),   cmocka_unit_test(test_many_cpus),
-		cmocka_unit_test(test_small_slots), cmocka_unit_test(test_interrupted),
+		cmocka_unit_test(test_small_slots), cmocka_unit_test(test_patterns),
+		cmocka_unit_test(test_rate),        cmocka_unit_test(test_interrupted),
 		cmocka_unit_test(test_bad_options),
 	};
 

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a run shall be, by options of the command line or a workload file: both set the same things
+ * by the same names, from text.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "vmm/config.h"
+#include "vmm/stress.h"
+#include "vmm/stress_state.h"
+
+#define MIB        (UINT64_C(1) << 20)
+#define NUMBER_MAX 1000000000u
+
+const char *const stress_mix_names[STRESS_MIXES] = {
+	[STRESS_MIX_PLUG] = "plug",
+	[STRESS_MIX_UNPLUG] = "unplug",
+	[STRESS_MIX_REMAP] = "remap",
+	[STRESS_MIX_PROTECT] = "protect",
+	[STRESS_MIX_POPULATE] = "populate",
+	[STRESS_MIX_DISCARD] = "discard",
+	[STRESS_MIX_REBACK] = "reback",
+	[STRESS_MIX_REFUSED] = "refused",
+	[STRESS_MIX_REMAP_LIVE] = "remap-live",
+	[STRESS_MIX_REMAP_DEVICE] = "remap-device",
+	[STRESS_MIX_PROTECT_LIVE] = "protect-live",
+};
+
+static const char *const pattern_names[STRESS_PATTERNS] = {
+	[STRESS_PATTERN_SEQUENTIAL] = "sequential",
+	[STRESS_PATTERN_RANDOM] = "random",
+	[STRESS_PATTERN_ZIPF] = "zipf",
+	[STRESS_PATTERN_ONE] = "one",
+	[STRESS_PATTERN_OWN] = "own",
+};
+
+const char *stress_pattern_name(enum stress_pattern_kind pattern)
+{
+	return pattern < STRESS_PATTERNS ? pattern_names[pattern] : NULL;
+}
+
+void stress_options_init(struct stress_options *options)
+{
+	*options = (struct stress_options){
+		.seconds = 10,
+		.cpus = 2,
+		.slots = 16,
+		.slot_min_bytes = 4 * MIB,
+		.slot_bytes = 4 * MIB,
+		.stranger_bytes = 256 * MIB,
+		.operators = 1,
+		.strangers = 1,
+		.devices = 1,
+		.fault_around_pages = 16,
+		.device_hold_us = 500,
+		.device_rest_us = 1000,
+		.weight =
+			{
+				[STRESS_MIX_PLUG] = 28,
+				[STRESS_MIX_UNPLUG] = 22,
+				[STRESS_MIX_REMAP] = 16,
+				[STRESS_MIX_PROTECT] = 8,
+				[STRESS_MIX_POPULATE] = 4,
+				[STRESS_MIX_REFUSED] = 8,
+				[STRESS_MIX_REMAP_LIVE] = 6,
+				[STRESS_MIX_REMAP_DEVICE] = 4,
+				[STRESS_MIX_PROTECT_LIVE] = 4,
+			},
+		.pattern = STRESS_PATTERN_RANDOM,
+		.zipf = 0.99,
+		.backing = GUEST_MM_ANON,
+	};
+	if (stress_mix_available(STRESS_MIX_DISCARD))
+		options->weight[STRESS_MIX_DISCARD] = 4;
+	if (stress_mix_available(STRESS_MIX_REBACK))
+		options->weight[STRESS_MIX_REBACK] = 4;
+}
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+static int bad(struct samara_error *err, const char *name, const char *text, const char *why)
+{
+	return samara_error_set(err, -EINVAL, "--%s %s: %s", name, text, why);
+}
+
+static int parse_number(const char *name, const char *text, unsigned int *number,
+			struct samara_error *err)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || end == text || *end || value > NUMBER_MAX || *text == '-')
+		return bad(err, name, text, "not a number that makes sense");
+	*number = (unsigned int)value;
+	return 0;
+}
+
+static int parse_seed(const char *text, uint64_t *seed, struct samara_error *err)
+{
+	char *end;
+
+	errno = 0;
+	*seed = strtoull(text, &end, 0);
+	if (errno || end == text || *end || *text == '-')
+		return bad(err, "seed", text, "not a 64-bit number");
+	return 0;
+}
+
+/* "4M", or "64K..4M" */
+static int parse_slot_size(struct stress_options *options, const char *text,
+			   struct samara_error *err)
+{
+	const char *dots = strstr(text, "..");
+	char least[32];
+	int ret;
+
+	if (!dots) {
+		ret = parse_size(text, "--slot-size", &options->slot_bytes, err);
+		options->slot_min_bytes = options->slot_bytes;
+		return ret;
+	}
+	if ((size_t)(dots - text) >= sizeof(least))
+		return bad(err, "slot-size", text, "SIZE or LEAST..MOST");
+	memcpy(least, text, (size_t)(dots - text));
+	least[dots - text] = 0;
+	ret = parse_size(least, "--slot-size", &options->slot_min_bytes, err);
+	return ret ? ret : parse_size(dots + 2, "--slot-size", &options->slot_bytes, err);
+}
+
+static int parse_pattern(struct stress_options *options, const char *text, struct samara_error *err)
+{
+	size_t length = strcspn(text, ":");
+	char *end;
+
+	for (unsigned int i = 0; i < STRESS_PATTERNS; i++) {
+		if (strlen(pattern_names[i]) != length || strncmp(text, pattern_names[i], length))
+			continue;
+		if (text[length]) {
+			double value = strtod(text + length + 1, &end);
+
+			if (i != STRESS_PATTERN_ZIPF || end == text + length + 1 || *end ||
+			    !(value >= 0 && value <= 10))
+				return bad(err, "pattern", text,
+					   "zipf alone takes an exponent, from 0 to 10");
+			options->zipf = value;
+		}
+		options->pattern = i;
+		return 0;
+	}
+	return bad(err, "pattern", text,
+		   "choose sequential, random, zipf, zipf:EXPONENT, one or own");
+}
+
+static int set_weight(struct stress_options *options, const char *name, size_t length,
+		      const char *value, struct samara_error *err)
+{
+	char option[64];
+
+	for (unsigned int i = 0; i < STRESS_MIXES; i++) {
+		if (strlen(stress_mix_names[i]) != length ||
+		    strncmp(name, stress_mix_names[i], length))
+			continue;
+		snprintf(option, sizeof(option), "mix %s=", stress_mix_names[i]);
+		return parse_number(option, value, &options->weight[i], err);
+	}
+	return samara_error_set(err, -EINVAL,
+				"--mix %.*s: no such operation; there are plug, unplug, remap, "
+				"protect, populate, discard, reback, refused, remap-live, "
+				"remap-device, protect-live",
+				(int)length, name);
+}
+
+/* "plug=30,unplug=30": what it does not name is not done. */
+static int parse_mix(struct stress_options *options, const char *text, struct samara_error *err)
+{
+	char *copy = strdup(text), *next = copy, *item;
+	int ret = 0;
+
+	if (!copy)
+		return samara_error_set(err, -ENOMEM, "out of memory");
+	memset(options->weight, 0, sizeof(options->weight));
+	while (!ret && (item = strsep(&next, ","))) {
+		size_t length = strcspn(item, "=");
+
+		ret = item[length] ? set_weight(options, item, length, item + length + 1, err)
+				   : bad(err, "mix", item, "OPERATION=WEIGHT,...");
+	}
+	free(copy);
+	return ret;
+}
+
+static int parse_backing(struct stress_options *options, const char *text, struct samara_error *err)
+{
+	if (!strcmp(text, "anon"))
+		options->backing = GUEST_MM_ANON;
+	else if (!strcmp(text, "memfd"))
+		options->backing = GUEST_MM_MEMFD;
+	else
+		return bad(err, "backing", text, "choose anon or memfd");
+	return 0;
+}
+
+static int parse_memory_total(struct stress_options *options, const char *text,
+			      struct samara_error *err)
+{
+	uint64_t bytes = 0;
+	int ret = parse_size(text, "--memory", &bytes, err);
+
+	if (ret)
+		return ret;
+	if (!options->slot_bytes || bytes / options->slot_bytes == 0 ||
+	    bytes / options->slot_bytes > STRESS_MAX_SLOTS)
+		return samara_error_set(
+			err, -EINVAL,
+			"--memory %s: with --slot-size (before it) it makes 1 to %u "
+			"slots",
+			text, STRESS_MAX_SLOTS);
+	options->slots = (unsigned int)(bytes / options->slot_bytes);
+	return 0;
+}
+
+static int parse_flag(const char *name, const char *text, bool *flag, struct samara_error *err)
+{
+	if (strcmp(text, "true") && strcmp(text, "false"))
+		return bad(err, name, text, "true or false");
+	*flag = !strcmp(text, "true");
+	return 0;
+}
+
+int stress_option_set(struct stress_options *options, const char *name, const char *text,
+		      struct samara_error *err)
+{
+	const struct {
+		const char *name;
+		unsigned int *number;
+	} numbers[] = {
+		{"seconds", &options->seconds},
+		{"cpus", &options->cpus},
+		{"slots", &options->slots},
+		{"operators", &options->operators},
+		{"strangers", &options->strangers},
+		{"devices", &options->devices},
+		{"fault-around", &options->fault_around_pages},
+		{"rate", &options->rate},
+		{"device-hold", &options->device_hold_us},
+		{"device-rest", &options->device_rest_us},
+	};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		if (!strcmp(name, numbers[i].name))
+			return parse_number(name, text, numbers[i].number, err);
+	if (!strcmp(name, "slot-size"))
+		return parse_slot_size(options, text, err);
+	if (!strcmp(name, "memory"))
+		return parse_memory_total(options, text, err);
+	if (!strcmp(name, "stranger-size"))
+		return parse_size(text, "--stranger-size", &options->stranger_bytes, err);
+	if (!strcmp(name, "backing"))
+		return parse_backing(options, text, err);
+	if (!strcmp(name, "mix"))
+		return parse_mix(options, text, err);
+	if (!strcmp(name, "pattern"))
+		return parse_pattern(options, text, err);
+	if (!strcmp(name, "inject"))
+		return inject_parse(&options->inject, text, err);
+	if (!strcmp(name, "copy-only"))
+		return parse_flag(name, text, &options->copy_only, err);
+	if (!strcmp(name, "seed"))
+		return parse_seed(text, &options->seed, err);
+	return samara_error_set(err, -ENOENT, "%s: a workload has no such setting", name);
+}
+
+/* ---- A workload file ------------------------------------------------------------------------- */
+
+static int load_mix(struct stress_options *options, const json_t *mix, struct samara_error *err)
+{
+	const char *name;
+	const json_t *weight;
+	void *at;
+
+	memset(options->weight, 0, sizeof(options->weight));
+	for (at = json_object_iter((json_t *)mix); at;
+	     at = json_object_iter_next((json_t *)mix, at)) {
+		char number[32];
+		int ret;
+
+		name = json_object_iter_key(at);
+		weight = json_object_iter_value(at);
+		if (!json_is_integer(weight))
+			return bad(err, "mix", name, "its weight is a whole number");
+		snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT,
+			 json_integer_value(weight));
+		ret = set_weight(options, name, strlen(name), number, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int load_setting(struct stress_options *options, const char *name, const json_t *value,
+			struct samara_error *err)
+{
+	char number[32];
+
+	if (!strcmp(name, "mix") && json_is_object(value))
+		return load_mix(options, value, err);
+	if (json_is_array(value)) {
+		int ret = 0;
+
+		for (size_t i = 0; !ret && i < json_array_size(value); i++)
+			ret = json_is_string(json_array_get(value, i))
+				      ? stress_option_set(
+						options, name,
+						json_string_value(json_array_get(value, i)), err)
+				      : bad(err, name, "[...]", "a list of strings");
+		return ret;
+	}
+	if (json_is_boolean(value))
+		return stress_option_set(options, name, json_is_true(value) ? "true" : "false",
+					 err);
+	if (json_is_integer(value)) {
+		snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT,
+			 json_integer_value(value));
+		return stress_option_set(options, name, number, err);
+	}
+	if (!json_is_string(value))
+		return samara_error_set(err, -EINVAL, "%s: a string, a whole number or a boolean",
+					name);
+	return stress_option_set(options, name, json_string_value(value), err);
+}
+
+int stress_options_load(struct stress_options *options, const char *path, struct samara_error *err)
+{
+	struct samara_error why_not = {0};
+	json_error_t why;
+	json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
+	void *at;
+	int ret = 0;
+
+	if (!root && why.line < 0)
+		return samara_error_set(err, -EINVAL, "%s", why.text);
+	if (!root)
+		return samara_error_set(err, -EINVAL, "%s:%d: %s", path, why.line, why.text);
+	if (!json_is_object(root))
+		ret = samara_error_set(err, -EINVAL, "%s: not a JSON object", path);
+	for (at = json_object_iter(root); !ret && at; at = json_object_iter_next(root, at)) {
+		const char *name = json_object_iter_key(at);
+
+		/* For people. */
+		if (!strcmp(name, "comment"))
+			continue;
+		if (load_setting(options, name, json_object_iter_value(at), &why_not))
+			ret = samara_error_set(err, why_not.code, "%s: %s", path, why_not.text);
+	}
+	json_decref(root);
+	return ret;
+}
+
+/* ---- Whether they make a run ----------------------------------------------------------------- */
+
+static int check_mix(const struct stress_options *options, struct samara_error *err)
+{
+	unsigned int most = 0;
+
+	for (unsigned int i = 0; i < STRESS_MIXES; i++) {
+		if (options->weight[i] && !stress_mix_available(i))
+			return samara_error_set(err, -EINVAL,
+						"--mix %s: this memory manager cannot do that",
+						stress_mix_names[i]);
+		if (options->weight[i] > most)
+			most = options->weight[i];
+	}
+	if (!most)
+		return samara_error_set(err, -EINVAL, "--mix: nothing to do");
+	if (most > NUMBER_MAX / STRESS_MIXES)
+		return samara_error_set(err, -EINVAL, "--mix: weights up to %u",
+					NUMBER_MAX / STRESS_MIXES);
+	return 0;
+}
+
+int stress_check_options(const struct stress_options *options, struct samara_error *err)
+{
+	struct stress_layout layout;
+
+	if (!options->seconds)
+		return samara_error_set(err, -EINVAL, "--seconds: at least 1");
+	if (!options->operators)
+		return samara_error_set(err, -EINVAL, "--operators: at least 1");
+	if (options->operators > STRESS_MAX_WORKERS || options->strangers > STRESS_MAX_WORKERS ||
+	    options->operators + options->strangers + options->devices > STRESS_MAX_WORKERS)
+		return samara_error_set(err, -EINVAL,
+					"--operators, --strangers, --devices: at most %u in all",
+					STRESS_MAX_WORKERS);
+	if (options->devices > STRESS_MAX_DEVICES)
+		return samara_error_set(err, -EINVAL, "--devices: at most %u", STRESS_MAX_DEVICES);
+	if (options->device_hold_us > 1000000 || options->device_rest_us > 1000000)
+		return samara_error_set(err, -EINVAL,
+					"--device-hold, --device-rest: at most 1000000 us");
+	if (!options->fault_around_pages || options->fault_around_pages > 512 ||
+	    options->fault_around_pages & (options->fault_around_pages - 1))
+		return samara_error_set(err, -EINVAL,
+					"--fault-around: a power of two from 1 to 512 pages");
+	if (!options->slot_min_bytes || options->slot_min_bytes % SAMARA_PAGE_BYTES ||
+	    options->slot_min_bytes > options->slot_bytes)
+		return samara_error_set(
+			err, -EINVAL,
+			"--slot-size: from at least a page, in whole pages, up to the "
+			"larger one");
+	if (check_mix(options, err))
+		return -EINVAL;
+	return stress_layout_make(&layout, options, err);
+}
+
+int stress_layout_make(struct stress_layout *layout, const struct stress_options *options,
+		       struct samara_error *err)
+{
+	int ret = stress_layout_init(layout, options->cpus, options->slots, options->slot_bytes,
+				     options->stranger_bytes, options->strangers, err);
+
+	if (ret)
+		return ret;
+	if (options->pattern == STRESS_PATTERN_ONE)
+		return stress_layout_group(layout, layout->places, err);
+	if (options->pattern == STRESS_PATTERN_OWN)
+		return stress_layout_group(layout, 1, err);
+	return 0;
+}
