@@ -3,22 +3,26 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/commands.h"
-#include "vmm/config.h"
-#include "vmm/stress.h"
+#include "vmm/stress_span.h"
 
 /* By convention of shells: 128 and the number of SIGINT. */
 #define EXIT_INTERRUPTED 130
 
 /* How often a line is written where there is no terminal, in seconds. */
 #define LOG_SECONDS      10
+
+/* How often the live view is drawn. */
+#define LIVE_SECONDS     0.4
 
 /* What a workload file may hold as well: option n has the key KEY_WORKLOAD + n. */
 #define KEY_WORKLOAD     0x200
@@ -139,19 +143,54 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 /* ---- Progress -------------------------------------------------------------------------------- */
 
 /**
- * struct display - what a person sees meanwhile
+ * struct display - what a person sees meanwhile, and what goes into the CSV file
  *
- * Locks: notes come one at a time; stdio's own lock keeps lines whole. Others: the main thread's.
+ * Lock: @lock guards standard output and @lines; others are the main thread's.
+ * @lines: of the live view, above the cursor
  */
 struct display {
-	bool terminal;
-	double next; /* seconds */
+	const struct stress_options *options;
+	bool terminal; /* standard error is one */
+	bool live;
+	pthread_mutex_t lock;
+	unsigned int lines;
+	double next, csv_next; /* seconds */
 	struct stress_progress last;
+	struct stress_span live_span, csv_span;
+	FILE *csv;
+	bool csv_failed;
 };
 
-static void show_progress(const struct stress_progress *now, void *arg)
+static unsigned int terminal_columns(void)
 {
-	struct display *display = arg;
+	struct winsize size;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || !size.ws_col)
+		return 80;
+	return size.ws_col;
+}
+
+/* To the first line of the view, and nothing from there on: ECMA-48, CUU and ED. */
+static void erase_live(struct display *display)
+{
+	if (display->lines)
+		printf("\r\033[%uA\033[J", display->lines);
+	display->lines = 0;
+	fflush(stdout);
+}
+
+static void show_live(struct display *display, const struct stress_progress *now)
+{
+	stress_span_next(&display->live_span, now);
+	pthread_mutex_lock(&display->lock);
+	erase_live(display);
+	display->lines = stress_live_draw(stdout, &display->live_span, now, display->options);
+	fflush(stdout);
+	pthread_mutex_unlock(&display->lock);
+}
+
+static void show_line(struct display *display, const struct stress_progress *now)
+{
 	double span = now->seconds - display->last.seconds;
 
 	if (now->seconds < display->next || span <= 0)
@@ -165,11 +204,30 @@ static void show_progress(const struct stress_progress *now, void *arg)
 	display->next = now->seconds + (display->terminal ? 1 : LOG_SECONDS) - 0.05;
 }
 
+static void show_progress(const struct stress_progress *now, void *arg)
+{
+	struct display *display = arg;
+
+	if (display->csv && now->operation_ns && now->seconds >= display->csv_next) {
+		stress_span_next(&display->csv_span, now);
+		display->csv_failed |= stress_csv_line(display->csv, &display->csv_span, now) != 0;
+		display->csv_next = now->seconds + 0.95;
+	}
+	if (!display->live)
+		show_line(display, now);
+	else if (now->map)
+		show_live(display, now);
+}
+
 static void show_note(const char *line, void *arg)
 {
 	struct display *display = arg;
 
-	fprintf(stderr, "%ssamara stress: %s\n", display->terminal ? "\r\033[K" : "", line);
+	pthread_mutex_lock(&display->lock);
+	erase_live(display);
+	fprintf(stderr, "%ssamara stress: %s\n",
+		display->terminal && !display->live ? "\r\033[K" : "", line);
+	pthread_mutex_unlock(&display->lock);
 }
 
 /* ---- The command ----------------------------------------------------------------------------- */
@@ -198,32 +256,32 @@ static int fail(const struct samara_error *err)
 	return SAMARA_EXIT_FAILURE;
 }
 
-static int json_error(const char *path, struct samara_error *err)
+static int path_error(const char *option, const char *path, struct samara_error *err)
 {
-	return samara_error_set(err, -errno, "--json %s: %s", path, strerror(errno));
+	return samara_error_set(err, -errno, "%s %s: %s", option, path, strerror(errno));
 }
 
 /*
  * Find out before the run whether its result can be written after it. A file that is there keeps
  * what it holds until then; one that is not is not left behind, should the run be killed.
  */
-static int try_result_file(const char *path, struct samara_error *err)
+static int try_result_file(const char *option, const char *path, struct samara_error *err)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	struct stat node;
 
 	if (fd >= 0) {
 		close(fd);
-		return unlink(path) ? json_error(path, err) : 0;
+		return unlink(path) ? path_error(option, path, err) : 0;
 	}
 	if (errno != EEXIST)
-		return json_error(path, err);
+		return path_error(option, path, err);
 	/* A FIFO's reader would take the close for the end. */
 	if (!stat(path, &node) && S_ISFIFO(node.st_mode))
-		return access(path, W_OK) ? json_error(path, err) : 0;
+		return access(path, W_OK) ? path_error(option, path, err) : 0;
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
-		return json_error(path, err);
+		return path_error(option, path, err);
 	close(fd);
 	return 0;
 }
@@ -231,6 +289,7 @@ static int try_result_file(const char *path, struct samara_error *err)
 static int write_result(const struct stress_result *result, const char *path,
 			struct samara_error *err)
 {
+	const char *option = "--json";
 	FILE *out;
 	int ret;
 
@@ -238,38 +297,95 @@ static int write_result(const struct stress_result *result, const char *path,
 		return stress_write_json(result, stdout, err);
 	out = fopen(path, "we");
 	if (!out)
-		return json_error(path, err);
+		return path_error(option, path, err);
 	ret = stress_write_json(result, out, err);
 	if (fclose(out) && !ret)
-		ret = json_error(path, err);
+		ret = path_error(option, path, err);
 	return ret;
+}
+
+static bool is_stdout(const char *path)
+{
+	return path && !strcmp(path, "-");
+}
+
+static int open_csv(struct display *display, const char *path, struct samara_error *err)
+{
+	if (!path)
+		return 0;
+	display->csv = is_stdout(path) ? stdout : fopen(path, "we");
+	if (!display->csv || stress_csv_head(display->csv))
+		return path_error("--csv", path, err);
+	return 0;
+}
+
+static int close_csv(struct display *display, const char *path, struct samara_error *err)
+{
+	FILE *csv = display->csv;
+
+	display->csv = NULL;
+	if (csv && csv != stdout && fclose(csv))
+		return path_error("--csv", path, err);
+	if (display->csv_failed)
+		return samara_error_set(err, -EIO, "--csv %s: it could not be written", path);
+	return 0;
+}
+
+static int prepare(struct display *display, const struct arguments *arguments,
+		   struct stress_watcher *watcher, struct samara_error *err)
+{
+	bool taken = is_stdout(arguments->json_path) || is_stdout(arguments->csv_path);
+
+	if (is_stdout(arguments->json_path) && is_stdout(arguments->csv_path))
+		return samara_error_set(err, -EINVAL,
+					"--json, --csv: only one of them to standard output");
+	pthread_mutex_init(&display->lock, NULL);
+	display->options = &arguments->stress;
+	display->terminal = isatty(STDERR_FILENO);
+	display->live = isatty(STDOUT_FILENO) && !arguments->no_live && !taken;
+	display->next = (display->terminal ? 1 : LOG_SECONDS) - 0.05;
+	display->csv_next = 0.95;
+	*watcher = (struct stress_watcher){
+		.progress = show_progress,
+		.note = show_note,
+		.arg = display,
+		.interval_s = display->live         ? LIVE_SECONDS
+			      : arguments->csv_path ? 1
+						    : 0,
+		.map_cells = display->live ? stress_live_cells(terminal_columns()) : 0,
+	};
+	if (arguments->json_path && !is_stdout(arguments->json_path) &&
+	    try_result_file("--json", arguments->json_path, err))
+		return err->code;
+	return open_csv(display, arguments->csv_path, err);
 }
 
 static int run(const struct arguments *arguments)
 {
-	struct display display = {.terminal = isatty(STDERR_FILENO)};
-	struct stress_watcher watcher = {show_progress, show_note, &display};
-	bool json_to_stdout = arguments->json_path && !strcmp(arguments->json_path, "-");
+	bool taken = is_stdout(arguments->json_path) || is_stdout(arguments->csv_path);
+	struct display *display = calloc(1, sizeof(*display));
 	struct stress_result *result = malloc(sizeof(*result));
+	struct stress_watcher watcher;
 	struct samara_error err = {0};
 	int ret;
 
-	if (arguments->json_path && !json_to_stdout &&
-	    try_result_file(arguments->json_path, &err)) {
-		free(result);
-		return fail(&err);
+	if (!result || !display)
+		ret = samara_error_set(&err, -ENOMEM, "out of memory");
+	else
+		ret = prepare(display, arguments, &watcher, &err);
+	if (ret) {
+		ret = fail(&err);
+		goto out;
 	}
-	if (!result) {
-		samara_error_set(&err, -ENOMEM, "out of memory");
-		return fail(&err);
-	}
-	display.next = (display.terminal ? 1 : LOG_SECONDS) - 0.05;
 	catch_signals();
 	ret = stress_run(&arguments->stress, &watcher, &interrupted, result, &err);
-	if (display.terminal)
+	erase_live(display);
+	if (display->terminal && !display->live)
 		fputs("\r\033[K", stderr);
 	if (!ret)
-		ret = stress_print(result, json_to_stdout ? stderr : stdout, &err);
+		ret = close_csv(display, arguments->csv_path, &err);
+	if (!ret)
+		ret = stress_print(result, taken ? stderr : stdout, &err);
 	if (!ret && arguments->json_path)
 		ret = write_result(result, arguments->json_path, &err);
 	if (ret)
@@ -278,7 +394,9 @@ static int run(const struct arguments *arguments)
 		ret = SAMARA_EXIT_FAILURE;
 	else if (result->interrupted)
 		ret = EXIT_INTERRUPTED;
+out:
 	free(result);
+	free(display);
 	return ret;
 }
 

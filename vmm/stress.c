@@ -166,47 +166,86 @@ static void sample_tsc(const struct stress *s, struct tsc_sample *sample)
 	sample->ns = stress_now_ns();
 }
 
-static void report_progress(struct stress *s, double seconds)
-{
-	struct guest_mm_stats stats;
-	struct stress_progress progress;
+/**
+ * struct lookout - what the watching thread keeps
+ *
+ * Locks: the watching thread's.
+ */
+struct lookout {
+	struct tsc_sample first, last;
+	double next_s; /* when latencies and the map are due */
+	struct stress_hist operation_ns, fault_cycles;
+	struct stress_hist rss_first, rss_last; /* bytes */
+	struct stress_map map;
+};
 
-	guest_mm_get_stats(s->mm, &stats);
-	progress = (struct stress_progress){
-		.seconds = seconds,
-		.operations = __atomic_load_n(&s->operations, __ATOMIC_RELAXED),
-		.faults = stats.faults,
-		.errors = __atomic_load_n(&s->integrity_errors, __ATOMIC_RELAXED) +
-			  __atomic_load_n(&s->operation_errors, __ATOMIC_RELAXED) +
-			  __atomic_load_n(&s->control->error_count, __ATOMIC_RELAXED),
-	};
-	s->watcher->progress(&progress, s->watcher->arg);
+static double tsc_hz(const struct lookout *lookout)
+{
+	const struct tsc_sample *first = &lookout->first, *last = &lookout->last;
+
+	if (last->tsc <= first->tsc || last->ns <= first->ns)
+		return 0;
+	return (double)(last->tsc - first->tsc) * STRESS_NS_PER_S / (double)(last->ns - first->ns);
+}
+
+static void report_progress(struct stress *s, struct lookout *lookout, double seconds,
+			    uint64_t rss_bytes)
+{
+	const struct stress_watcher *watcher = s->watcher;
+	struct stress_progress progress = {.seconds = seconds, .rss_bytes = rss_bytes};
+
+	stress_sample_progress(s, &progress);
+	progress.tsc_hz = tsc_hz(lookout);
+	if (watcher->interval_s > 0 && seconds >= lookout->next_s) {
+		stress_sample_latencies(s, &lookout->operation_ns, &lookout->fault_cycles);
+		progress.operation_ns = &lookout->operation_ns;
+		progress.fault_cycles = &lookout->fault_cycles;
+		lookout->map.wanted = watcher->map_cells < STRESS_MAP_CELLS ? watcher->map_cells
+									    : STRESS_MAP_CELLS;
+		if (lookout->map.wanted) {
+			stress_sample_map(s, &lookout->map);
+			progress.map = &lookout->map;
+		}
+		/* A tick comes a little late. */
+		lookout->next_s = seconds + watcher->interval_s - 0.05;
+	}
+	watcher->progress(&progress, watcher->arg);
+}
+
+/* In the second fifth and in the last one: at first, memory is touched that stays. */
+static void note_rss(struct lookout *lookout, uint64_t rss_bytes, double part)
+{
+	if (!rss_bytes || part < 0.2 || (part >= 0.4 && part < 0.8))
+		return;
+	stress_hist_add(part >= 0.8 ? &lookout->rss_last : &lookout->rss_first, rss_bytes);
 }
 
 /* How much longer it may run until the guest's clock is known: a busy host may not let it work. */
 #define CLOCK_PATIENCE_NS (10 * STRESS_NS_PER_S)
 
 /* Let it run its time. */
-static void watch(struct stress *s, const volatile int *interrupt, struct stress_result *result)
+static void watch(struct stress *s, struct lookout *lookout, const volatile int *interrupt,
+		  struct stress_result *result)
 {
 	uint64_t start = stress_now_ns(), elapsed = 0;
 	uint64_t wanted = s->options.seconds * STRESS_NS_PER_S;
-	struct tsc_sample first = {0}, last = {0};
 
 	while (!*interrupt && !guest_failed(s) &&
 	       (elapsed < wanted ||
-		(last.tsc <= first.tsc && elapsed < wanted + CLOCK_PATIENCE_NS))) {
-		uint64_t left = elapsed < wanted ? wanted - elapsed : TICK_NS;
+		(tsc_hz(lookout) <= 0 && elapsed < wanted + CLOCK_PATIENCE_NS))) {
+		uint64_t left = elapsed < wanted ? wanted - elapsed : TICK_NS, rss;
 
 		stress_sleep_ns(left < TICK_NS ? left : TICK_NS);
 		elapsed = stress_now_ns() - start;
-		sample_tsc(s, first.tsc ? &last : &first);
+		sample_tsc(s, lookout->first.tsc ? &lookout->last : &lookout->first);
 		stress_tell_guest_errors(s);
-		report_progress(s, (double)elapsed / STRESS_NS_PER_S);
+		rss = stress_own_rss(s);
+		note_rss(lookout, rss, (double)elapsed / (double)wanted);
+		report_progress(s, lookout, (double)elapsed / STRESS_NS_PER_S, rss);
 	}
-	if (last.tsc > first.tsc && last.ns > first.ns)
-		result->tsc_hz = (double)(last.tsc - first.tsc) * STRESS_NS_PER_S /
-				 (double)(last.ns - first.ns);
+	result->tsc_hz = tsc_hz(lookout);
+	result->rss_first_bytes = stress_hist_quantile(&lookout->rss_first, 0.5);
+	result->rss_last_bytes = stress_hist_quantile(&lookout->rss_last, 0.5);
 	result->seconds = (double)elapsed / STRESS_NS_PER_S;
 	result->interrupted = *interrupt;
 }
@@ -243,7 +282,44 @@ static void collect(struct stress *s, const struct workers *workers, struct stre
 	}
 	result->integrity_errors = s->integrity_errors + control->error_count;
 	result->operation_errors = s->operation_errors;
+	result->found_count = s->found_count;
+	memcpy(result->found, s->found, sizeof(result->found));
+	inject_get_counts(&result->injected);
 	guest_mm_get_stats(s->mm, &result->mm);
+}
+
+/* The first region that is not the boot window's. */
+static int find_region(const struct guest_mm_region *region, void *arg)
+{
+	if (region->gpa < STRESS_WINDOW_GPA)
+		return 0;
+	*(struct guest_mm_region *)arg = *region;
+	return 1;
+}
+
+/* Each region can be unplugged, and nothing is left: no region, no page. */
+static void unplug_all(struct stress *s)
+{
+	struct samara_error err = {0};
+	struct guest_mm_region region;
+	struct guest_mm_stats stats;
+
+	while (guest_mm_for_each_region(s->mm, find_region, &region)) {
+		if (guest_mm_unplug(s->mm, region.gpa, region.size_bytes, &err)) {
+			stress_operation_error(s, &err, "unplugging what is left");
+			return;
+		}
+	}
+	guest_mm_get_stats(s->mm, &stats);
+	if (stats.regions == 1 && stats.plugged_bytes == s->layout.boot_bytes &&
+	    stats.populated_bytes == s->layout.boot_bytes)
+		return;
+	samara_error_set(&err, -EIO,
+			 "%llu regions, %llu bytes plugged and %llu populated, not %llu",
+			 (unsigned long long)stats.regions, (unsigned long long)stats.plugged_bytes,
+			 (unsigned long long)stats.populated_bytes,
+			 (unsigned long long)s->layout.boot_bytes);
+	stress_operation_error(s, &err, "what is left when all is unplugged");
 }
 
 /* After the vCPUs and workers: what is left in memory must be what was counted and written. */
@@ -253,8 +329,23 @@ static void final_checks(struct stress *s, struct workers *workers, struct stres
 	result->lost_increments = stress_count_lost(s, result->stuck_cpus);
 	stress_slots_check(&workers->worker[0]);
 	collect(s, workers, result);
+	unplug_all(s);
+	result->operation_errors = s->operation_errors;
 	if (guest_failed(s))
 		result->failure = s->guest.failure;
+}
+
+/* Only calls to KVM are struck while the VM is made. */
+static int create_guest(struct stress *s, struct samara_error *err)
+{
+	struct inject_rules setup = {0};
+	int ret;
+
+	setup.place[INJECT_KVM_SETUP] = s->options.inject.place[INJECT_KVM_SETUP];
+	inject_arm(&setup, s->options.seed);
+	ret = stress_guest_create(&s->guest, s->mm, &s->layout, s->options.cpus, err);
+	inject_disarm();
+	return ret;
 }
 
 int stress_run(const struct stress_options *options, const struct stress_watcher *watcher,
@@ -262,19 +353,25 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 	       struct samara_error *err)
 {
 	struct workers workers = {0};
-	struct stress *s = NULL;
+	struct lookout *lookout;
+	struct stress *s;
 	int ret = stress_check_options(options, err);
 
 	if (ret)
 		return ret;
 	s = calloc(1, sizeof(*s));
-	if (!s)
+	lookout = calloc(1, sizeof(*lookout));
+	if (!s || !lookout) {
+		free(s);
+		free(lookout);
 		return samara_error_set(err, -ENOMEM, "out of memory");
+	}
 	memset(result, 0, sizeof(*result));
 	result->options = *options;
 	s->options = *options;
 	s->watcher = watcher;
 	pthread_mutex_init(&s->note_lock, NULL);
+	stress_log_init(&s->log);
 
 	ret = stress_layout_make(&s->layout, options, err);
 	stress_order_fill(&s->order, options);
@@ -285,23 +382,28 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 	if (!ret)
 		ret = create_mm(s, err);
 	if (!ret)
-		ret = stress_guest_create(&s->guest, s->mm, &s->layout, options->cpus, err);
+		ret = create_guest(s, err);
 	if (!ret)
 		ret = stress_ranges_init(s, err);
 	if (ret)
 		goto out;
 
 	s->control = s->guest.control;
+	s->workers = workers.worker;
+	s->worker_count = workers.total;
 	fill_control(s);
 	ret = stress_guest_start(&s->guest, err);
 	if (ret)
 		goto out;
 	wait_for_words(s, interrupt);
-	if (s->words)
+	if (s->words) {
 		ret = workers_start(s, &workers, err);
+		inject_arm(&options->inject, options->seed);
+	}
 	if (!ret)
-		watch(s, interrupt, result);
+		watch(s, lookout, interrupt, result);
 	workers_join(s, &workers);
+	inject_disarm();
 	result->stuck_cpus = stress_guest_stop(&s->guest);
 	if (!ret)
 		final_checks(s, &workers, result);
@@ -312,6 +414,7 @@ out:
 		guest_mm_destroy(s->mm);
 	workers_free(&workers);
 	stress_slots_free(s);
+	free(lookout);
 	free(s);
 	return ret;
 }

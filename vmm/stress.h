@@ -112,6 +112,24 @@ enum stress_op {
 /* "plug", "unplug", ... */
 extern const char *const stress_op_names[STRESS_OPS];
 
+#define STRESS_FOUND            16u
+#define STRESS_ERROR_OPERATIONS 4u
+
+/**
+ * struct stress_found - a wrong word
+ * @who: that found it: "vCPU 1", "host"
+ * @place: what was at @gpa
+ * @operations: the last ones that touched @gpa, the latest first
+ */
+struct stress_found {
+	char who[32];
+	const char *what, *place;
+	gpa_t gpa;
+	uint64_t expected, found;
+	unsigned int operation_count;
+	char operations[STRESS_ERROR_OPERATIONS][160];
+};
+
 /**
  * struct stress_result - what a run has done and found
  * @operations: by kind; those on slots, special ranges and the strangers' memory
@@ -122,6 +140,10 @@ extern const char *const stress_op_names[STRESS_OPS];
  * @lost_increments: differences between counters in memory and the increments made
  * @operation_errors: operations that failed, or succeeded, and should not have
  * @stuck_cpus: vCPUs that got nowhere for STRESS_STUCK_S seconds at the end
+ * @found: the first wrong words, @found_count of them
+ * @injected: what --inject struck
+ * @rss_first_bytes, @rss_last_bytes: resident memory without the guest's: the median of what was
+ *   seen in the second fifth of the run, and in the last one; 0: not seen
  * @failure: why the run ended early; code 0: it did not
  */
 struct stress_result {
@@ -136,25 +158,70 @@ struct stress_result {
 	uint64_t checked_by_guest_bytes, checked_by_host_bytes;
 	uint64_t visits, increments, nothing_accesses, live_missed, dma;
 	struct guest_mm_stats mm;
+	unsigned int found_count;
+	struct stress_found found[STRESS_FOUND];
+	struct inject_counts injected;
+	uint64_t rss_first_bytes, rss_last_bytes;
 	bool interrupted;
 	struct samara_error failure;
 };
 
-/* What a progress line shows. */
+/* Cells of the map in the live view, by range. */
+#define STRESS_MAP_CELLS 256u
+
+enum stress_map_range {
+	STRESS_MAP_USED, /* own, shared, protected, moving */
+	STRESS_MAP_SLOTS,
+	STRESS_MAP_STRANGERS,
+	STRESS_MAP_RANGES
+};
+
+/**
+ * struct stress_map_cell - a part of the guest-physical map
+ * @plugged_bytes, @populated_bytes: in it; @changing: an operation is at it
+ */
+struct stress_map_cell {
+	uint64_t plugged_bytes, populated_bytes;
+	bool changing;
+};
+
+/**
+ * struct stress_map - the guest-physical map, each range cut into equal cells
+ * @wanted: cells per range, set by who asks; up to STRESS_MAP_CELLS
+ */
+struct stress_map {
+	unsigned int wanted;
+	uint64_t cell_bytes[STRESS_MAP_RANGES];
+	struct stress_map_cell cells[STRESS_MAP_RANGES][STRESS_MAP_CELLS];
+};
+
+/**
+ * struct stress_progress - how a run goes
+ * @operation_ns, @fault_cycles: since it began; NULL unless the watcher wants latencies
+ * @map: NULL unless the watcher wants it
+ */
 struct stress_progress {
 	double seconds;
-	uint64_t operations, faults, errors;
+	uint64_t operations, faults, errors, injected;
+	uint64_t regions, plugged_bytes, populated_bytes, rss_bytes; /* without the guest's */
+	double tsc_hz;
+	const struct stress_hist *operation_ns; /* of all kinds together */
+	const struct stress_hist *fault_cycles;
+	const struct stress_map *map;
 };
 
 /**
  * struct stress_watcher - who wants to hear of a run while it goes on
  * @progress: about ten times a second, from the thread that called stress_run()
+ * @interval_s: how often it wants latencies, and the map if @map_cells is not 0; 0: never
  * @note: one line about an error, from any thread, one at a time; only the first ones are told
  */
 struct stress_watcher {
 	void (*progress)(const struct stress_progress *progress, void *arg);
 	void (*note)(const char *line, void *arg);
 	void *arg;
+	double interval_s;
+	unsigned int map_cells;
 };
 
 /**

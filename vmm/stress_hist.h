@@ -7,12 +7,13 @@
 #include "guest/stress_abi.h"
 
 /**
- * struct stress_hist - a histogram in the buckets of stress_bucket(), at most 6.25 % wide
+ * struct stress_hist - a histogram in the buckets of stress_bucket(): two significant digits of
+ * anything up to 2^44, in the same memory however much is counted
  *
- * Locks: none; one thread at a time.
+ * Locks: none; one thread adds, and others may merge from it meanwhile.
  */
 struct stress_hist {
-	uint64_t count, max;
+	uint64_t count, sum, min, max;
 	uint64_t buckets[STRESS_BUCKETS];
 };
 
@@ -22,6 +23,13 @@ void stress_hist_merge(struct stress_hist *into, const struct stress_hist *from)
 
 /* The same for the buckets that a vCPU filled. */
 void stress_hist_merge_guest(struct stress_hist *into, const uint32_t *buckets, uint64_t max);
+
+/* What was counted between two states of the same histogram, and is in the later one alone. */
+void stress_hist_since(struct stress_hist *span, const struct stress_hist *now,
+		       const struct stress_hist *before);
+
+/* 0 for an empty one. */
+double stress_hist_mean(const struct stress_hist *hist);
 
 /**
  * stress_hist_quantile() - the smallest value that at least @fraction of the values do not exceed

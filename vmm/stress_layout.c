@@ -120,6 +120,25 @@ gpa_t stress_stranger_gpa(const struct stress_layout *layout, unsigned int stran
 	return layout->stranger_gpa + (2 * stranger + which) * stride;
 }
 
+const char *stress_layout_place_name(const struct stress_layout *layout, gpa_t gpa)
+{
+	if (gpa < STRESS_WINDOW_GPA)
+		return "the boot window";
+	if (gpa < layout->shared_gpa)
+		return "a vCPU's own region";
+	if (gpa < layout->protect_gpa)
+		return "the shared counters";
+	if (gpa < layout->void_gpa)
+		return "the range that is protected at times";
+	if (gpa < layout->live_gpa[0])
+		return "where nothing is ever plugged";
+	if (gpa < layout->device_gpa[0])
+		return "the counters that move";
+	if (gpa < layout->places_gpa)
+		return "what devices do DMA to";
+	return gpa < layout->stranger_gpa ? "a slot" : "the strangers' memory";
+}
+
 /* Page directories: one for the boot window's GiB, the others for the window. */
 static uint64_t window_directories(const struct stress_layout *layout)
 {

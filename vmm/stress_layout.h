@@ -79,6 +79,9 @@ gpa_t stress_place_gpa(const struct stress_layout *layout, unsigned int place);
 gpa_t stress_stranger_gpa(const struct stress_layout *layout, unsigned int stranger,
 			  unsigned int which);
 
+/* What is at a gpa: "a slot", "memory that moves", ... */
+const char *stress_layout_place_name(const struct stress_layout *layout, gpa_t gpa);
+
 /* Bytes of page tables that stress_tables_write() fills. */
 uint64_t stress_tables_bytes(const struct stress_layout *layout);
 

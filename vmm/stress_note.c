@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "vmm/stress_clock.h"
 #include "vmm/stress_state.h"
 
 /* All are counted; a person wants the first ones. */
@@ -56,6 +58,34 @@ static bool is_news(struct stress *s, const char *what, gpa_t gpa)
 	return news;
 }
 
+/* Keep it for the verdict, with the last operations at the address, and tell of these. */
+static void keep_error(struct stress *s, const char *who, const char *what, gpa_t gpa,
+		       uint64_t expected, uint64_t found)
+{
+	struct stress_log_entry last[STRESS_ERROR_OPERATIONS];
+	unsigned int count = stress_log_find(&s->log, gpa, last, STRESS_ERROR_OPERATIONS), i;
+	uint64_t now = stress_now_ns();
+	struct stress_found *error;
+
+	pthread_mutex_lock(&s->note_lock);
+	if (s->found_count == STRESS_FOUND) {
+		pthread_mutex_unlock(&s->note_lock);
+		return;
+	}
+	error = &s->found[s->found_count++];
+	snprintf(error->who, sizeof(error->who), "%s", who);
+	error->what = what;
+	error->gpa = gpa;
+	error->expected = expected;
+	error->found = found;
+	error->place = stress_layout_place_name(&s->layout, gpa);
+	error->operation_count = count;
+	for (i = 0; i < count; i++)
+		stress_log_describe(&last[i], now, error->operations[i],
+				    sizeof(error->operations[i]));
+	pthread_mutex_unlock(&s->note_lock);
+}
+
 static void tell(struct stress *s, const char *who, const char *what, gpa_t gpa,
 		 uint32_t generation, uint64_t expected, uint64_t found)
 {
@@ -67,6 +97,7 @@ static void tell(struct stress *s, const char *who, const char *what, gpa_t gpa,
 		    (unsigned long long)gpa, generation,
 		    describe_word(expected, expected_text, sizeof(expected_text)),
 		    describe_word(found, found_text, sizeof(found_text)));
+	keep_error(s, who, what, gpa, expected, found);
 }
 
 void stress_integrity_error(struct stress *s, const char *what, gpa_t gpa, uint32_t generation,

@@ -105,6 +105,12 @@ static int call(struct guest_mm *mm, enum stress_op op, gpa_t gpa, uint64_t size
 	}
 }
 
+/* How often an operation may fail on purpose before it is let through. */
+#define INJECTED_MAX 20
+
+/* A listing may miss what is cut or united at that moment. */
+#define LISTINGS_MAX 10
+
 static void count(struct stress_worker *w, enum stress_op op, uint64_t ns)
 {
 	w->operations[op]++;
@@ -112,17 +118,102 @@ static void count(struct stress_worker *w, enum stress_op op, uint64_t ns)
 	__atomic_fetch_add(&w->stress->operations, 1, __ATOMIC_RELAXED);
 }
 
+/* One call, in the log. */
+static int call_logged(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
+		       uint64_t argument, uint64_t *took_ns, struct samara_error *err)
+{
+	struct stress_log *log = &w->stress->log;
+	uint64_t start = stress_now_ns(), end;
+	uint64_t number = stress_log_begin(log, op, gpa, size_bytes, argument, start);
+	int ret = call(w->stress->mm, op, gpa, size_bytes, argument, err);
+
+	end = stress_now_ns();
+	stress_log_end(log, number, end, ret);
+	*took_ns = end - start;
+	return ret;
+}
+
+/* ---- After a failure on purpose -------------------------------------------------------------- */
+
+/* Which part of a range is plugged. */
+struct coverage {
+	gpa_t gpa;
+	uint64_t size_bytes, plugged_bytes;
+};
+
+static int add_coverage(const struct guest_mm_region *region, void *arg)
+{
+	struct coverage *coverage = arg;
+	gpa_t first = region->gpa > coverage->gpa ? region->gpa : coverage->gpa;
+	gpa_t end = region->gpa + region->size_bytes;
+
+	if (end > coverage->gpa + coverage->size_bytes)
+		end = coverage->gpa + coverage->size_bytes;
+	if (first < end)
+		coverage->plugged_bytes += end - first;
+	return 0;
+}
+
+static void expect_plugged(struct stress_worker *w, enum stress_op op, gpa_t gpa,
+			   uint64_t size_bytes, bool plugged)
+{
+	struct coverage coverage;
+	char text[160];
+
+	for (unsigned int i = 0; i < LISTINGS_MAX; i++) {
+		coverage = (struct coverage){.gpa = gpa, .size_bytes = size_bytes};
+		guest_mm_for_each_region(w->stress->mm, add_coverage, &coverage);
+		if (coverage.plugged_bytes == (plugged ? size_bytes : 0))
+			return;
+	}
+	snprintf(text, sizeof(text),
+		 "%s of %#llx, %#llx bytes, failed and left %#llx of them plugged, not %s",
+		 stress_op_names[op], (unsigned long long)gpa, (unsigned long long)size_bytes,
+		 (unsigned long long)coverage.plugged_bytes, plugged ? "all" : "none");
+	stress_operation_error(w->stress, NULL, text);
+}
+
+/* The map must be as it was; what the contents are is seen at the next visit. */
+static void expect_undone(struct stress_worker *w, enum stress_op op, gpa_t gpa,
+			  uint64_t size_bytes, uint64_t argument)
+{
+	expect_plugged(w, op, gpa, size_bytes, op != STRESS_OP_PLUG);
+	if (op == STRESS_OP_REMAP)
+		expect_plugged(w, op, argument, size_bytes, false);
+}
+
 int stress_op(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
 	      uint64_t argument)
 {
-	struct samara_error err = {0};
-	uint64_t start = stress_now_ns();
-	int ret = call(w->stress->mm, op, gpa, size_bytes, argument, &err);
+	struct samara_error err;
+	uint64_t took_ns;
+	int ret;
 
-	if (ret)
-		stress_operation_error(w->stress, &err, stress_op_names[op]);
-	else
-		count(w, op, stress_now_ns() - start);
+	for (unsigned int tries = 0;; tries++) {
+		bool spared = tries == INJECTED_MAX;
+
+		err = (struct samara_error){0};
+		if (spared)
+			inject_pause();
+		ret = call_logged(w, op, gpa, size_bytes, argument, &took_ns, &err);
+		if (spared)
+			inject_resume();
+		if (!ret) {
+			count(w, op, took_ns);
+			return 0;
+		}
+		if (spared || !inject_fails() || !inject_is_code(ret))
+			break;
+		count(w, STRESS_OP_INJECTED, took_ns);
+		expect_undone(w, op, gpa, size_bytes, argument);
+	}
+	/* Not every kind of memory is to be had for each range and at any time. */
+	if (op == STRESS_OP_REBACK && argument == STRESS_MEMORY_HUGE &&
+	    (ret == -EOPNOTSUPP || ret == -EBUSY || ret == -EINVAL)) {
+		count(w, STRESS_OP_REFUSED, took_ns);
+		return 0;
+	}
+	stress_operation_error(w->stress, &err, stress_op_names[op]);
 	return ret;
 }
 
@@ -157,16 +248,40 @@ void stress_op_refused(struct stress_worker *w, enum stress_op op, gpa_t gpa, ui
 		       uint64_t argument, int expected)
 {
 	struct samara_error err = {0};
-	uint64_t start = stress_now_ns();
-	int ret = call(w->stress->mm, op, gpa, size_bytes, argument, &err);
+	uint64_t took_ns;
 	char text[160];
+	int ret;
 
+	/* It is for this that it has to fail. */
+	inject_pause();
+	ret = call_logged(w, op, gpa, size_bytes, argument, &took_ns, &err);
+	inject_resume();
 	if (ret == expected && err.code == expected && err.text[0]) {
-		count(w, STRESS_OP_REFUSED, stress_now_ns() - start);
+		count(w, STRESS_OP_REFUSED, took_ns);
 		return;
 	}
 	snprintf(text, sizeof(text), "%s of %#llx, %#llx bytes, had to fail with %s and gave %s",
 		 stress_op_names[op], (unsigned long long)gpa, (unsigned long long)size_bytes,
 		 strerror(-expected), ret ? strerror(-ret) : "success");
 	stress_operation_error(w->stress, &err, text);
+}
+
+int stress_read(struct stress *s, gpa_t gpa, void *to, uint64_t bytes)
+{
+	int ret;
+
+	inject_pause();
+	ret = guest_mm_read(s->mm, gpa, to, bytes);
+	inject_resume();
+	return ret;
+}
+
+int stress_write(struct stress *s, gpa_t gpa, const void *from, uint64_t bytes)
+{
+	int ret;
+
+	inject_pause();
+	ret = guest_mm_write(s->mm, gpa, from, bytes);
+	inject_resume();
+	return ret;
 }

@@ -37,7 +37,7 @@ void stress_move(struct stress_worker *w, struct stress_mover *mover)
 
 static int read_range(struct stress_worker *w, gpa_t gpa, void *to, uint64_t bytes)
 {
-	int ret = guest_mm_read(w->stress->mm, gpa, to, bytes);
+	int ret = stress_read(w->stress, gpa, to, bytes);
 	struct samara_error err = {0};
 
 	if (!ret)
@@ -120,7 +120,7 @@ int stress_ranges_init(struct stress *s, struct samara_error *err)
 	for (i = 0; i < STRESS_LIVE_COUNTERS; i++) {
 		gpa_t gpa = s->live.gpa + stress_live_offset(i);
 
-		ret = guest_mm_write(s->mm, gpa, &signature, sizeof(signature));
+		ret = stress_write(s, gpa, &signature, sizeof(signature));
 		if (ret)
 			return samara_error_set(err, ret, "gpa %#llx: cannot be written: %s",
 						(unsigned long long)gpa, strerror(-ret));
@@ -150,7 +150,7 @@ static uint64_t read_word(struct stress *s, gpa_t gpa)
 {
 	uint64_t word = 0;
 	struct samara_error err = {0};
-	int ret = guest_mm_read(s->mm, gpa, &word, sizeof(word));
+	int ret = stress_read(s, gpa, &word, sizeof(word));
 
 	if (ret) {
 		samara_error_set(&err, ret, "gpa %#llx: %s", (unsigned long long)gpa,

@@ -7,15 +7,15 @@
 #include <jansson.h>
 #include <libsmartcols.h>
 
-#include "vmm/stress.h"
+#include "vmm/stress_span.h"
 
 struct quantile {
 	const char *name;
 	double fraction; /* 1: the maximum */
 };
 
-static const struct quantile quantiles[] = {
-	{"p50", 0.5}, {"p99", 0.99}, {"p999", 0.999}, {"max", 1}};
+static const struct quantile quantiles[] = {{"p50", 0.5},    {"p90", 0.9},      {"p99", 0.99},
+					    {"p999", 0.999}, {"p9999", 0.9999}, {"max", 1}};
 #define QUANTILES (sizeof(quantiles) / sizeof(*quantiles))
 
 static uint64_t hist_value(const struct stress_hist *hist, const struct quantile *quantile)
@@ -36,18 +36,6 @@ static uint64_t operations_total(const struct stress_result *result)
 	for (unsigned int op = 0; op < STRESS_OPS; op++)
 		total += result->operations[op];
 	return total;
-}
-
-/* A time as people read it. */
-static const char *format_ns(char *text, size_t length, double ns)
-{
-	if (ns < 1e4)
-		snprintf(text, length, "%.0f ns", ns);
-	else if (ns < 1e7)
-		snprintf(text, length, "%.1f us", ns / 1e3);
-	else
-		snprintf(text, length, "%.1f ms", ns / 1e6);
-	return text;
 }
 
 /* ---- Tables ---------------------------------------------------------------------------------- */
@@ -94,31 +82,64 @@ static int print_table(struct libscols_table *table, FILE *out, int ret, struct 
 static int add_operation(struct libscols_table *table, const char *name, uint64_t count,
 			 const struct stress_hist *hist, double scale)
 {
-	char cells[4][32];
-	const char *row[] = {name, cells[0], cells[1], cells[2], cells[3]};
+	static const double fractions[] = {0.5, 0.9, 0.99, 0.999};
+	char cells[6][32];
+	const char *row[] = {name, cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]};
 
 	snprintf(cells[0], sizeof(cells[0]), "%" PRIu64, count);
-	format_ns(cells[1], sizeof(cells[1]), (double)stress_hist_quantile(hist, 0.5) * scale);
-	format_ns(cells[2], sizeof(cells[2]), (double)stress_hist_quantile(hist, 0.99) * scale);
-	format_ns(cells[3], sizeof(cells[3]), (double)hist->max * scale);
-	return add_row(table, row, 5);
+	for (unsigned int i = 0; i < 4; i++)
+		stress_format_ns(cells[1 + i], sizeof(cells[1 + i]),
+				 (double)stress_hist_quantile(hist, fractions[i]) * scale);
+	stress_format_ns(cells[5], sizeof(cells[5]), (double)hist->max * scale);
+	return add_row(table, row, 7);
 }
 
 static int print_operations(const struct stress_result *result, FILE *out, struct samara_error *err)
 {
-	static const char *const columns[] = {"", "COUNT", "P50", "P99", "MAX"};
-	struct libscols_table *table = new_table(columns, 5);
+	static const char *const columns[] = {"", "COUNT", "P50", "P90", "P99", "P99.9", "MAX"};
+	struct libscols_table *table = new_table(columns, 7);
 	int ret = 0;
 
 	if (!table)
 		return samara_error_set(err, -ENOMEM, "out of memory for a table");
 	for (unsigned int op = 0; !ret && op < STRESS_OPS; op++)
-		ret = add_operation(table, stress_op_names[op], result->operations[op],
-				    &result->operation_ns[op], 1);
+		if (result->operations[op])
+			ret = add_operation(table, stress_op_names[op], result->operations[op],
+					    &result->operation_ns[op], 1);
 	if (!ret)
 		ret = add_operation(table, "first touch", result->fault_cycles.count,
 				    &result->fault_cycles, cycle_ns(result));
 	return print_table(table, out, ret, err);
+}
+
+static void print_found(const struct stress_result *result, FILE *out)
+{
+	for (unsigned int i = 0; i < result->found_count; i++) {
+		const struct stress_found *found = &result->found[i];
+
+		fprintf(out,
+			"error %u: %s at gpa %#" PRIx64 " (%s), seen by %s: expected %#" PRIx64
+			", found %#" PRIx64 "\n",
+			i + 1, found->what, found->gpa, found->place, found->who, found->expected,
+			found->found);
+		for (unsigned int k = 0; k < found->operation_count; k++)
+			fprintf(out, "    %s\n", found->operations[k]);
+	}
+}
+
+static void print_injected(const struct stress_result *result, FILE *out)
+{
+	const char *between = "injected: ";
+
+	for (unsigned int i = 0; i < INJECT_PLACES; i++) {
+		if (!result->options.inject.place[i].odds)
+			continue;
+		fprintf(out, "%s%s %" PRIu64 " of %" PRIu64, between, inject_place_names[i],
+			result->injected.struck[i], result->injected.calls[i]);
+		between = ", ";
+	}
+	if (between[0] == ',')
+		fputc('\n', out);
 }
 
 int stress_print(const struct stress_result *result, FILE *out, struct samara_error *err)
@@ -141,6 +162,12 @@ int stress_print(const struct stress_result *result, FILE *out, struct samara_er
 		(double)result->checked_by_guest_bytes / 0x1p20,
 		(double)result->checked_by_host_bytes / 0x1p20, result->increments,
 		result->nothing_accesses, result->live_missed);
+	if (result->rss_first_bytes && result->rss_last_bytes)
+		fprintf(out, "resident besides guest memory: %.1f MiB at first, %.1f MiB at last\n",
+			(double)result->rss_first_bytes / 0x1p20,
+			(double)result->rss_last_bytes / 0x1p20);
+	print_injected(result, out);
+	print_found(result, out);
 	if (result->failure.code)
 		fprintf(out, "ended early: %s\n", result->failure.text);
 	if (result->stuck_cpus)
@@ -155,6 +182,25 @@ int stress_print(const struct stress_result *result, FILE *out, struct samara_er
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
+/* Pairs of a bucket's largest value and its count, of the buckets that are not empty. */
+static json_t *buckets_json(const struct stress_hist *hist, double scale)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < STRESS_BUCKETS; i++) {
+		double last = (double)stress_bucket_last(i) * scale;
+		json_t *pair;
+
+		if (!hist->buckets[i])
+			continue;
+		pair = json_array();
+		json_array_append_new(pair, json_integer((json_int_t)(last + 0.5)));
+		json_array_append_new(pair, json_integer((json_int_t)hist->buckets[i]));
+		json_array_append_new(list, pair);
+	}
+	return list;
+}
+
 static json_t *hist_json(const struct stress_hist *hist, double scale)
 {
 	json_t *object = json_object();
@@ -166,6 +212,10 @@ static json_t *hist_json(const struct stress_hist *hist, double scale)
 		json_object_set_new(object, quantiles[i].name,
 				    json_integer((json_int_t)(value + 0.5)));
 	}
+	json_object_set_new(object, "min",
+			    json_integer((json_int_t)((double)hist->min * scale + 0.5)));
+	json_object_set_new(object, "mean", json_real(stress_hist_mean(hist) * scale));
+	json_object_set_new(object, "buckets", buckets_json(hist, scale));
 	return object;
 }
 
@@ -209,6 +259,62 @@ static void set_integer(json_t *object, const char *name, uint64_t value)
 	json_object_set_new(object, name, json_integer((json_int_t)value));
 }
 
+static json_t *found_json(const struct stress_result *result)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < result->found_count; i++) {
+		const struct stress_found *found = &result->found[i];
+		json_t *object = json_object(), *operations = json_array();
+		char word[32];
+
+		json_object_set_new(object, "what", json_string(found->what));
+		json_object_set_new(object, "place", json_string(found->place));
+		json_object_set_new(object, "seen_by", json_string(found->who));
+		/* Words use all of their 64 bits, which JSON's numbers do not have. */
+		snprintf(word, sizeof(word), "%#" PRIx64, found->gpa);
+		json_object_set_new(object, "gpa", json_string(word));
+		snprintf(word, sizeof(word), "%#" PRIx64, found->expected);
+		json_object_set_new(object, "expected", json_string(word));
+		snprintf(word, sizeof(word), "%#" PRIx64, found->found);
+		json_object_set_new(object, "found", json_string(word));
+		for (unsigned int k = 0; k < found->operation_count; k++)
+			json_array_append_new(operations, json_string(found->operations[k]));
+		json_object_set_new(object, "last_operations", operations);
+		json_array_append_new(list, object);
+	}
+	return list;
+}
+
+static json_t *injected_json(const struct stress_result *result)
+{
+	json_t *object = json_object();
+
+	for (unsigned int i = 0; i < INJECT_PLACES; i++) {
+		json_t *place;
+
+		if (!result->options.inject.place[i].odds)
+			continue;
+		place = json_object();
+		set_integer(place, "odds", result->options.inject.place[i].odds);
+		set_integer(place, "delay_ns", result->options.inject.place[i].delay_ns);
+		set_integer(place, "calls", result->injected.calls[i]);
+		set_integer(place, "struck", result->injected.struck[i]);
+		json_object_set_new(object, inject_place_names[i], place);
+	}
+	return object;
+}
+
+static json_t *mix_json(const struct stress_options *options)
+{
+	json_t *object = json_object();
+
+	for (unsigned int i = 0; i < STRESS_MIXES; i++)
+		if (options->weight[i])
+			set_integer(object, stress_mix_names[i], options->weight[i]);
+	return object;
+}
+
 int stress_write_json(const struct stress_result *result, FILE *out, struct samara_error *err)
 {
 	const struct stress_options *options = &result->options;
@@ -221,6 +327,15 @@ int stress_write_json(const struct stress_result *result, FILE *out, struct sama
 	set_integer(root, "cpus", options->cpus);
 	set_integer(root, "slots", options->slots);
 	set_integer(root, "slot_bytes", options->slot_bytes);
+	set_integer(root, "slot_min_bytes", options->slot_min_bytes);
+	json_object_set_new(root, "mix", mix_json(options));
+	json_object_set_new(root, "pattern", json_string(stress_pattern_name(options->pattern)));
+	if (options->pattern == STRESS_PATTERN_ZIPF)
+		json_object_set_new(root, "zipf", json_real(options->zipf));
+	set_integer(root, "rate", options->rate);
+	set_integer(root, "devices", options->devices);
+	set_integer(root, "device_hold_us", options->device_hold_us);
+	set_integer(root, "device_rest_us", options->device_rest_us);
 	set_integer(root, "stranger_bytes", options->stranger_bytes);
 	set_integer(root, "operators", options->operators);
 	set_integer(root, "strangers", options->strangers);
@@ -253,6 +368,10 @@ int stress_write_json(const struct stress_result *result, FILE *out, struct sama
 	set_integer(root, "increments", result->increments);
 	set_integer(root, "visits", result->visits);
 	set_integer(root, "dma", result->dma);
+	json_object_set_new(root, "errors", found_json(result));
+	json_object_set_new(root, "injected", injected_json(result));
+	set_integer(root, "rss_first_bytes", result->rss_first_bytes);
+	set_integer(root, "rss_last_bytes", result->rss_last_bytes);
 	json_object_set_new(root, "interrupted", json_boolean(result->interrupted));
 	json_object_set_new(root, "failure",
 			    result->failure.code ? json_string(result->failure.text) : json_null());
@@ -320,7 +439,7 @@ static const char *format_metric(char *text, size_t length, const struct metric 
 				 double value)
 {
 	if (metric->is_ns)
-		return format_ns(text, length, value);
+		return stress_format_ns(text, length, value);
 	if (!strcmp(metric->name, "checked_bytes"))
 		value /= 0x1p20;
 	snprintf(text, length, "%.0f", value);

@@ -202,8 +202,8 @@ static void check_slot(struct stress_worker *w, const struct stress_host_slot *s
 	for (uint32_t i = 0; i < area->pages; i++) {
 		uint32_t page = area->first_page + i * area->page_step;
 		struct samara_error err = {0};
-		int ret = guest_mm_read(w->stress->mm, gpa + (uint64_t)page * SAMARA_PAGE_BYTES,
-					w->buffer, SAMARA_PAGE_BYTES);
+		int ret = stress_read(w->stress, gpa + (uint64_t)page * SAMARA_PAGE_BYTES,
+				      w->buffer, SAMARA_PAGE_BYTES);
 
 		if (ret) {
 			samara_error_set(&err, ret, "gpa %#llx: %s",
@@ -302,7 +302,9 @@ static int protect_slot(struct stress_worker *w, struct stress_host_slot *slot)
 	if (ret)
 		return ret;
 	slot->read_only = true;
+	inject_pause();
 	ret = guest_mm_pin(w->stress->mm, gpa, 8, true, &pin);
+	inject_resume();
 	if (ret != -EFAULT)
 		stress_operation_error(w->stress, NULL,
 				       "a device's write to a read-only range was not refused");

@@ -6,6 +6,7 @@
 
 #include "vmm/stress.h"
 #include "vmm/stress_guest.h"
+#include "vmm/stress_log.h"
 #include "vmm/stress_plan.h"
 #include "vmm/stress_rng.h"
 
@@ -84,6 +85,11 @@ struct stress {
 	const char *told_what;      /* under @note_lock: the last wrong word that was told of */
 	gpa_t told_page;            /* the same */
 	uint32_t guest_errors_told; /* the main thread's */
+	unsigned int found_count;   /* under @note_lock */
+	struct stress_found found[STRESS_FOUND]; /* the same */
+	struct stress_log log;
+	struct stress_worker *workers; /* I; the contents are theirs */
+	unsigned int worker_count;     /* I */
 };
 
 /**
@@ -139,6 +145,13 @@ int stress_op_pieces(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint
 /* Whether the memory manager that this is built with can do it. */
 bool stress_mix_available(enum stress_mix what);
 
+/*
+ * The host's own accesses, to check and to count: as guest_mm_read() and _write(), and not struck by
+ * --inject.
+ */
+int stress_read(struct stress *s, gpa_t gpa, void *to, uint64_t bytes);
+int stress_write(struct stress *s, gpa_t gpa, const void *from, uint64_t bytes);
+
 /* One that must be refused, as often as it is tried, with an error of this code. */
 void stress_op_refused(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
 		       uint64_t argument, int expected);
@@ -176,6 +189,15 @@ void stress_protect_step(struct stress_worker *w);
  * Return: the sum of the differences.
  */
 uint64_t stress_count_lost(struct stress *s, unsigned int tolerance);
+
+/* A moment of the run (vmm/stress_sample.c). Context: waits for nobody; holds nobody up. */
+void stress_sample_progress(struct stress *s, struct stress_progress *progress);
+void stress_sample_latencies(struct stress *s, struct stress_hist *operation_ns,
+			     struct stress_hist *fault_cycles);
+void stress_sample_map(struct stress *s, struct stress_map *map);
+
+/* Resident memory without the guest's; 0: it was not to be told just then. */
+uint64_t stress_own_rss(struct stress *s);
 
 /* What the threads do (vmm/stress_worker.c); @arg is the struct stress_worker. */
 void *stress_operator_main(void *arg);

@@ -104,7 +104,7 @@ static void write_markers(struct stress_worker *w, gpa_t gpa, uint32_t generatio
 		gpa_t at = gpa + marker_offset(w, i);
 		uint64_t word = stress_pattern(at, generation);
 
-		if (guest_mm_write(w->stress->mm, at, &word, sizeof(word)))
+		if (stress_write(w->stress, at, &word, sizeof(word)))
 			stress_operation_error(w->stress, NULL, "writing what is plugged failed");
 	}
 }
@@ -120,7 +120,7 @@ static void check_markers(struct stress_worker *w, gpa_t gpa, gpa_t written, uin
 		/* Small memory has its markers in fewer places: the last one written counts. */
 		if (i && offset == marker_offset(w, i - 1))
 			continue;
-		if (guest_mm_read(w->stress->mm, gpa + offset, &word, sizeof(word)))
+		if (stress_read(w->stress, gpa + offset, &word, sizeof(word)))
 			stress_operation_error(w->stress, NULL, "reading what is plugged failed");
 		else if (word != expected)
 			stress_integrity_error(w->stress, "a marker in memory nobody uses",
@@ -245,6 +245,8 @@ static void device_step(struct stress_worker *w, uint32_t *generations)
 	struct guest_mm_pin pin;
 	int ret = guest_mm_pin(s->mm, gpa, count * SAMARA_PAGE_BYTES, write, &pin);
 
+	if (ret && inject_fails() && inject_is_code(ret))
+		return;
 	if (ret) {
 		/* Moved away: a device would be told. Without a move there is no reason. */
 		if (!(turn & 1) && turn == __atomic_load_n(&s->device.turn, __ATOMIC_SEQ_CST)) {

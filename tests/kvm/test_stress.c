@@ -28,7 +28,7 @@ static void print_note(const char *line, void *arg)
 	print_message("# %s\n", line);
 }
 
-static const struct stress_watcher watcher = {no_progress, print_note, NULL};
+static const struct stress_watcher watcher = {.progress = no_progress, .note = print_note};
 static const volatile int no_interrupt;
 
 static void need_kvm(void)

@@ -88,7 +88,8 @@ static void keep_first_note(const char *line, void *arg)
 
 static void run_with(remap_fn *remap, struct stress_result *result, char first[NOTE_BYTES])
 {
-	const struct stress_watcher watcher = {no_progress, keep_first_note, first};
+	const struct stress_watcher watcher = {
+		.progress = no_progress, .note = keep_first_note, .arg = first};
 	static const volatile int no_interrupt;
 	struct stress_options options;
 	struct samara_error err = {0};
