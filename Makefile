@@ -4,6 +4,7 @@
 
 LOCK    ?= region
 SAN     ?=
+BREAK   ?=
 LIBVIRT ?= 1
 PREFIX  ?= /usr/local
 VERSION := 0.1.0
@@ -54,7 +55,16 @@ VMM_CFLAGS = $(shell pkg-config --cflags $(VMM_PKGS))
 VMM_LIBS   = $(shell pkg-config --libs $(VMM_PKGS)) $(MM_LIBS) -lm
 TEST_LIBS  = $(shell pkg-config --libs cmocka) $(VMM_LIBS)
 
-all: $(B)/samara $(B)/libsamara-mm.so
+BREAKS := drain lock barrier
+
+ifneq ($(filter-out $(BREAKS),$(BREAK)),)
+$(error BREAK=$(BREAK): choose one of $(BREAKS))
+endif
+ifneq ($(if $(BREAK),$(filter-out region,$(LOCK))),)
+$(error BREAK=$(BREAK): only LOCK=region can be broken on purpose)
+endif
+
+all: $(if $(BREAK),$(B)/broken-$(BREAK)/samara,$(B)/samara $(B)/libsamara-mm.so)
 
 $(B)/libsamara-mm.a: $(MM_SRC:%.c=$(O)/%.o)
 $(O)/libdevices.a: $(DEV_SRC:%.c=$(O)/%.o)
@@ -80,6 +90,14 @@ SAMARA_OBJ := $(O)/vmm/main.o $(O)/vmm/inject_wrap.o
 $(B)/samara: $(SAMARA_OBJ) $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
 	$(Q)$(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(VMM_LIBS) -pthread
+
+# With a fault put in on purpose (mm/broken.h): only the lock differs, and comes before the archive's.
+$(BREAKS:%=$(O)/broken-%.o): $(O)/broken-%.o: mm/lock_$(LOCK).c
+	@echo "  CC      $@"
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -DBROKEN_$(shell echo $* | tr a-z A-Z)=1 $(C_ALL) -MMD -MP -c -o $@ $<
+$(BREAKS:%=$(B)/broken-%/samara): $(B)/broken-%/samara: $(SAMARA_OBJ) $(O)/broken-%.o $(B)/libvmm.a $(B)/libdevices.a $(B)/libsamara-mm.a
+	@echo "  LD      $@"
+	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(VMM_LIBS) -pthread
 
 $(O)/%.o: %.c
 	@echo "  CC      $@"
@@ -118,7 +136,7 @@ $(O)/vmm/stress_image.o: vmm/stress_image.S $(O)/guest/stress.elf
 
 # ---- Tests --------------------------------------------------------------------------------------
 
-tests: all $(TESTS)
+tests: all $(TESTS) $(if $(filter region,$(LOCK)),$(BREAKS:%=$(B)/broken-%/samara))
 
 $(B)/tests/%: $(O)/tests/%.o $(O)/libtest.a $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
@@ -237,5 +255,6 @@ help:
 	@echo "make install    into PREFIX (/usr/local), DESTDIR respected"
 	@echo "make clean      remove build/"
 	@echo "Variables: LOCK=$(subst $(EMPTY) $(EMPTY),|,$(sort $(patsubst mm/lock_%.c,%,$(wildcard mm/lock_*.c)))) CC=gcc|clang SAN=thread|address|undefined LIBVIRT=0|1 V=1"
+	@echo "BREAK=drain|lock|barrier builds build/region/broken-BREAK/samara, with a fault for tests to find"
 
 -include $(shell find $(O) $(FUZZ_B) -name '*.d' 2>/dev/null)

@@ -63,6 +63,7 @@
  * unlock; hazard pointers (M. Michael, IEEE TPDS 15(6), 2004) for the published slot and the way
  * memory is freed. Model: tests/model/region.pml.
  */
+#include "mm/broken.h"
 #include "mm/debug.h"
 #include "mm/tree_lock.h"
 #include "mm/wait.h"
@@ -118,6 +119,10 @@ static void order_marks(void)
 
 static inline void publish_region(struct region_slot *slot, struct region *region)
 {
+	if (BROKEN_BARRIER) {
+		__atomic_store_n(&slot->region, region, __ATOMIC_RELEASE);
+		return;
+	}
 	(void)__atomic_exchange_n(&slot->region, region, __ATOMIC_SEQ_CST);
 }
 
@@ -288,7 +293,7 @@ void region_drain(struct region_tree *tree)
 {
 	struct marks marks = {.tree = tree, .first = UINT64_MAX};
 
-	if (!tree->marked)
+	if (!tree->marked || BROKEN_DRAIN)
 		return;
 	for (struct region *region = tree->marked; region; region = region->next_marked) {
 		if (region->first < marks.first)

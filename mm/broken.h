@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef MM_BROKEN_H
+#define MM_BROKEN_H
+
+/*
+ * Faults put in on purpose, one at a time, so that tests can be seen to find them: `make
+ * BREAK=drain|lock|barrier` builds a samara with one of them into a folder of its own. They are 0
+ * in everything else.
+ */
+
+/* A writer does not wait for the readers of what it changes. */
+#ifndef BROKEN_DRAIN
+#define BROKEN_DRAIN 0
+#endif
+
+/* A reader does not look whether a writer has the region. */
+#ifndef BROKEN_LOCK
+#define BROKEN_LOCK 0
+#endif
+
+/* A reader's slot may be seen after it has looked for a writer. */
+#ifndef BROKEN_BARRIER
+#define BROKEN_BARRIER 0
+#endif
+
+#endif
