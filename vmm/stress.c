@@ -8,9 +8,7 @@
 #include "vmm/stress_clock.h"
 #include "vmm/stress_state.h"
 
-#define TICK_NS     UINT64_C(100000000)
-/* A worker that waits for so long is worth a line. */
-#define JOIN_NOTE_S 30
+#define TICK_NS UINT64_C(100000000)
 
 /* A vCPU's time-stamp counter at a moment of the host's clock. */
 struct tsc_sample {
@@ -126,28 +124,58 @@ static int workers_start(struct stress *s, struct workers *workers, struct samar
 	return 0;
 }
 
-/* Wait for a worker, and say so when its operation takes long: it may wait for ever. */
-static void worker_join(struct stress *s, struct stress_worker *w)
+/* An operation that takes so long hangs: the largest takes a second or two where all is slow. */
+#define HANG_NS (20 * STRESS_NS_PER_S)
+
+static void set_hung(struct stress *s, const char *what)
 {
-	uint64_t waited_s = 0;
+	if (s->hung.code)
+		return;
+	samara_error_set(&s->hung, -ETIMEDOUT, "it hangs: %s", what);
+	stress_operation_error(s, &s->hung, "hung");
+}
+
+/* Look for an operation that hangs, and tell which. */
+static bool look_for_hung(struct stress *s)
+{
+	struct stress_log_entry running[STRESS_MAX_WORKERS];
+	unsigned int count = stress_log_running(&s->log, running, STRESS_MAX_WORKERS);
+	uint64_t now = stress_now_ns();
+	char text[160];
+
+	/* The latest comes first: who waits for the one that hangs began after it. */
+	while (count--) {
+		if (now < running[count].began_ns + HANG_NS)
+			continue;
+		stress_log_describe(&running[count], now, text, sizeof(text));
+		set_hung(s, text);
+		return true;
+	}
+	return false;
+}
+
+/* Wait for a worker as long as nothing hangs. Return: whether it has ended. */
+static bool worker_join(struct stress *s, struct stress_worker *w)
+{
+	uint64_t start = stress_now_ns();
 	struct timespec until;
 
-	for (;;) {
+	do {
 		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += JOIN_NOTE_S;
+		until.tv_sec++;
 		if (!pthread_timedjoin_np(w->thread, NULL, &until))
-			return;
-		waited_s += JOIN_NOTE_S;
-		stress_note(s, "an operation has not ended %llu s after it was to be the last",
-			    (unsigned long long)waited_s);
-	}
+			return true;
+	} while (!look_for_hung(s) && stress_now_ns() - start < 2 * HANG_NS);
+	set_hung(s, "a device, or the check after an operation, does not end");
+	return false;
 }
 
 static void workers_join(struct stress *s, struct workers *workers)
 {
 	__atomic_store_n(&s->stopping, true, __ATOMIC_RELEASE);
 	for (unsigned int i = 0; i < workers->started; i++)
-		worker_join(s, &workers->worker[i]);
+		if (!worker_join(s, &workers->worker[i]))
+			return;
 	workers->started = 0;
 }
 
@@ -230,7 +258,7 @@ static void watch(struct stress *s, struct lookout *lookout, const volatile int 
 	uint64_t start = stress_now_ns(), elapsed = 0;
 	uint64_t wanted = s->options.seconds * STRESS_NS_PER_S;
 
-	while (!*interrupt && !guest_failed(s) &&
+	while (!*interrupt && !guest_failed(s) && !look_for_hung(s) &&
 	       (elapsed < wanted ||
 		(tsc_hz(lookout) <= 0 && elapsed < wanted + CLOCK_PATIENCE_NS))) {
 		uint64_t left = elapsed < wanted ? wanted - elapsed : TICK_NS, rss;
@@ -404,6 +432,13 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 		watch(s, lookout, interrupt, result);
 	workers_join(s, &workers);
 	inject_disarm();
+	if (s->hung.code) {
+		/* Threads are in the middle of it all, for ever: nothing can be taken away. */
+		stress_tell_guest_errors(s);
+		collect(s, &workers, result);
+		result->failure = s->hung;
+		return 0;
+	}
 	result->stuck_cpus = stress_guest_stop(&s->guest);
 	if (!ret)
 		final_checks(s, &workers, result);

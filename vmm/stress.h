@@ -235,6 +235,9 @@ int stress_check_options(const struct stress_options *options, struct samara_err
  * stress_run() - run it
  * @interrupt: becomes non-zero when the run shall end early
  *
+ * When an operation hangs, that is the result's failure, and what the run is made of stays: the
+ * process is to end then.
+ *
  * Context: May sleep, starts threads. A signal makes it look at @interrupt sooner.
  * Return: 0 when it ran, whatever it found; or why it could not start.
  */

@@ -84,6 +84,7 @@ struct stress {
 	unsigned int notes;         /* under @note_lock */
 	const char *told_what;      /* under @note_lock: the last wrong word that was told of */
 	gpa_t told_page;            /* the same */
+	struct samara_error hung;   /* the main thread's: what hangs; code 0: nothing */
 	uint32_t guest_errors_told; /* the main thread's */
 	unsigned int found_count;   /* under @note_lock */
 	struct stress_found found[STRESS_FOUND]; /* the same */
