@@ -64,6 +64,7 @@
  * memory is freed. Model: tests/model/region.pml.
  */
 #include "mm/broken.h"
+#include "mm/cpu_relax.h"
 #include "mm/debug.h"
 #include "mm/tree_lock.h"
 #include "mm/wait.h"
@@ -119,10 +120,6 @@ static void order_marks(void)
 
 static inline void publish_region(struct region_slot *slot, struct region *region)
 {
-	if (BROKEN_BARRIER) {
-		__atomic_store_n(&slot->region, region, __ATOMIC_RELEASE);
-		return;
-	}
 	(void)__atomic_exchange_n(&slot->region, region, __ATOMIC_SEQ_CST);
 }
 
@@ -153,13 +150,22 @@ static inline bool publish_and_check(struct region_tree *tree, struct region *re
 				     uint64_t first, uint64_t last, struct region_slot *slot,
 				     struct region_guard *guard)
 {
+	bool seen_free = true;
+
 	first = first < region->first ? region->first : first;
 	last = last > region->last ? region->last : last;
+	if (BROKEN_BARRIER) {
+		seen_free = !is_marked(tree, region) && !is_detached(region);
+		for (unsigned int i = 0; i < BROKEN_STORE_BUFFER; i++)
+			cpu_relax();
+	}
 	publish(slot, tree, first, last, region);
 	guard->region = region;
 	guard->slot = slot;
 	guard->first = first;
 	guard->last = last;
+	if (BROKEN_LOCK || BROKEN_BARRIER)
+		return seen_free;
 	return __builtin_expect(!is_marked(tree, region) && !is_detached(region), 1);
 }
 

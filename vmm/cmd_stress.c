@@ -32,6 +32,7 @@ enum {
 	KEY_JSON,
 	KEY_CSV,
 	KEY_NO_LIVE,
+	KEY_STOP,
 	KEY_COMPARE,
 };
 
@@ -59,6 +60,7 @@ static const struct argp_option options[] = {
 		 "Threads that do long operations on memory that nobody uses (1)"),
 	WORKLOAD(9, "stranger-size", "SIZE", "Size of that memory (256M)"),
 	WORKLOAD(10, "devices", "N", "Threads that do DMA to memory that moves (1)"),
+	WORKLOAD(17, "device-pages", "N", "Pages that they pin at once, at most (16)"),
 	WORKLOAD(11, "device-hold", "US", "How long they hold it at most (500)"),
 	WORKLOAD(12, "device-rest", "US", "How long they rest after that (1000)"),
 	WORKLOAD(13, "fault-around", "PAGES", "Pages populated per fault (16)"),
@@ -72,6 +74,7 @@ static const struct argp_option options[] = {
 	{"json", KEY_JSON, "FILE", 0, "Write the result as JSON; - is standard output", 3},
 	{"csv", KEY_CSV, "FILE", 0, "Write a line for each second as CSV; - is standard output", 3},
 	{"no-live", KEY_NO_LIVE, NULL, 0, "No live view, also on a terminal", 3},
+	{"stop-on-error", KEY_STOP, NULL, 0, "End when the first error is found", 3},
 	{"compare", KEY_COMPARE, NULL, 0, "Print two such results side by side, run nothing", 4},
 	{0},
 };
@@ -79,7 +82,7 @@ static const struct argp_option options[] = {
 struct arguments {
 	struct stress_options stress;
 	const char *json_path, *csv_path;
-	bool compare, no_live;
+	bool compare, no_live, stop_on_error;
 	char *files[2];
 	unsigned int file_count;
 };
@@ -118,6 +121,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case KEY_NO_LIVE:
 		arguments->no_live = true;
 		break;
+	case KEY_STOP:
+		arguments->stop_on_error = true;
+		break;
 	case KEY_COMPARE:
 		arguments->compare = true;
 		break;
@@ -151,7 +157,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 struct display {
 	const struct stress_options *options;
 	bool terminal; /* standard error is one */
-	bool live;
+	bool live, stop_on_error;
 	pthread_mutex_t lock;
 	unsigned int lines;
 	double next, csv_next; /* seconds */
@@ -160,6 +166,9 @@ struct display {
 	FILE *csv;
 	bool csv_failed;
 };
+
+/* By a signal, or since there was an error. */
+static volatile int interrupted;
 
 static unsigned int terminal_columns(void)
 {
@@ -213,6 +222,8 @@ static void show_progress(const struct stress_progress *now, void *arg)
 		display->csv_failed |= stress_csv_line(display->csv, &display->csv_span, now) != 0;
 		display->csv_next = now->seconds + 0.95;
 	}
+	if (display->stop_on_error && now->errors)
+		interrupted = 1;
 	if (!display->live)
 		show_line(display, now);
 	else if (now->map)
@@ -231,8 +242,6 @@ static void show_note(const char *line, void *arg)
 }
 
 /* ---- The command ----------------------------------------------------------------------------- */
-
-static volatile int interrupted;
 
 static void on_signal(int signal)
 {
@@ -341,6 +350,7 @@ static int prepare(struct display *display, const struct arguments *arguments,
 					"--json, --csv: only one of them to standard output");
 	pthread_mutex_init(&display->lock, NULL);
 	display->options = &arguments->stress;
+	display->stop_on_error = arguments->stop_on_error;
 	display->terminal = isatty(STDERR_FILENO);
 	display->live = isatty(STDOUT_FILENO) && !arguments->no_live && !taken;
 	display->next = (display->terminal ? 1 : LOG_SECONDS) - 0.05;

@@ -420,14 +420,15 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 	s->workers = workers.worker;
 	s->worker_count = workers.total;
 	fill_control(s);
+	inject_arm(&options->inject, options->seed);
 	ret = stress_guest_start(&s->guest, err);
-	if (ret)
+	if (ret) {
+		inject_disarm();
 		goto out;
-	wait_for_words(s, interrupt);
-	if (s->words) {
-		ret = workers_start(s, &workers, err);
-		inject_arm(&options->inject, options->seed);
 	}
+	wait_for_words(s, interrupt);
+	if (s->words)
+		ret = workers_start(s, &workers, err);
 	if (!ret)
 		watch(s, lookout, interrupt, result);
 	workers_join(s, &workers);

@@ -54,6 +54,7 @@ enum stress_pattern_kind {
  * @devices: workers that do DMA
  * @fault_around_pages: a power of two; one first touch in each such chunk is timed
  * @rate: steps per second of all operators together; 0: as many as there can be
+ * @device_pages: that a device pins at once, at most
  * @device_hold_us, @device_rest_us: how long a device holds its pages, and rests, at most
  * @weight: how often an operator takes each of enum stress_mix, of the sum of all
  * @zipf: exponent of STRESS_PATTERN_ZIPF
@@ -64,7 +65,7 @@ struct stress_options {
 	uint64_t slot_min_bytes, slot_bytes, stranger_bytes;
 	unsigned int operators, strangers, devices;
 	unsigned int fault_around_pages;
-	unsigned int rate, device_hold_us, device_rest_us;
+	unsigned int rate, device_pages, device_hold_us, device_rest_us;
 	unsigned int weight[STRESS_MIXES];
 	enum stress_pattern_kind pattern;
 	double zipf;

@@ -56,6 +56,7 @@ void stress_options_init(struct stress_options *options)
 		.strangers = 1,
 		.devices = 1,
 		.fault_around_pages = 16,
+		.device_pages = 16,
 		.device_hold_us = 500,
 		.device_rest_us = 1000,
 		.weight =
@@ -248,6 +249,7 @@ int stress_option_set(struct stress_options *options, const char *name, const ch
 		{"devices", &options->devices},
 		{"fault-around", &options->fault_around_pages},
 		{"rate", &options->rate},
+		{"device-pages", &options->device_pages},
 		{"device-hold", &options->device_hold_us},
 		{"device-rest", &options->device_rest_us},
 	};
@@ -399,6 +401,8 @@ int stress_check_options(const struct stress_options *options, struct samara_err
 					STRESS_MAX_WORKERS);
 	if (options->devices > STRESS_MAX_DEVICES)
 		return samara_error_set(err, -EINVAL, "--devices: at most %u", STRESS_MAX_DEVICES);
+	if (!options->device_pages)
+		return samara_error_set(err, -EINVAL, "--device-pages: at least 1");
 	if (options->device_hold_us > 1000000 || options->device_rest_us > 1000000)
 		return samara_error_set(err, -EINVAL,
 					"--device-hold, --device-rest: at most 1000000 us");

@@ -334,6 +334,7 @@ int stress_write_json(const struct stress_result *result, FILE *out, struct sama
 		json_object_set_new(root, "zipf", json_real(options->zipf));
 	set_integer(root, "rate", options->rate);
 	set_integer(root, "devices", options->devices);
+	set_integer(root, "device_pages", options->device_pages);
 	set_integer(root, "device_hold_us", options->device_hold_us);
 	set_integer(root, "device_rest_us", options->device_rest_us);
 	set_integer(root, "stranger_bytes", options->stranger_bytes);

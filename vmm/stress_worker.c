@@ -9,20 +9,19 @@
 #include "vmm/stress_clock.h"
 #include "vmm/stress_state.h"
 
-#define DEVICE_PAGES     (STRESS_DEVICE_BYTES / SAMARA_PAGE_BYTES)
-#define DEVICE_PIN_PAGES 16
+#define DEVICE_PAGES  (STRESS_DEVICE_BYTES / SAMARA_PAGE_BYTES)
 
 /* A worker that keeps a rate looks so often whether it is to end. */
-#define RATE_SLEEP_NS    UINT64_C(100000000)
+#define RATE_SLEEP_NS UINT64_C(100000000)
 
 /* Holds and rests below that are spent running: a sleep takes longer. */
-#define SPIN_NS          UINT64_C(100000)
+#define SPIN_NS       UINT64_C(100000)
 
 /* All slots are the guest's: it takes some milliseconds for a visit where it is emulated. */
-#define SLOTS_BUSY_NS    UINT64_C(200000)
+#define SLOTS_BUSY_NS UINT64_C(200000)
 
 /* Markers in a stranger's memory, at so many places. */
-#define MARKERS          16
+#define MARKERS       16
 
 /* Sleep until the next step is due, where there is a rate. */
 static void keep_rate(struct stress_worker *w, uint64_t *due_ns)
@@ -235,7 +234,8 @@ static void device_step(struct stress_worker *w, uint32_t *generations)
 	struct stress *s = w->stress;
 	/* Each device has pages of its own. */
 	unsigned int pages = DEVICE_PAGES / s->options.devices;
-	unsigned int most = pages < DEVICE_PIN_PAGES ? pages : DEVICE_PIN_PAGES;
+	unsigned int wanted = s->options.device_pages;
+	unsigned int most = pages < wanted ? pages : wanted;
 	unsigned int count = 1 + (unsigned int)stress_below(&w->rng, most);
 	unsigned int first =
 		w->index * pages + (unsigned int)stress_below(&w->rng, pages - count + 1);
