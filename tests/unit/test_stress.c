@@ -11,9 +11,10 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "vmm/stress.h"
 #include "vmm/stress_layout.h"
+#include "vmm/stress_log.h"
 #include "vmm/stress_rng.h"
+#include "vmm/stress_span.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
@@ -41,10 +42,10 @@ static void test_buckets_hold_their_values(void **state)
 static void test_buckets_are_narrow(void **state)
 {
 	(void)state;
-	for (uint32_t i = 16; i < STRESS_BUCKETS; i++) {
+	for (uint32_t i = 128; i < STRESS_BUCKETS; i++) {
 		uint64_t first = stress_bucket_last(i - 1) + 1, last = stress_bucket_last(i);
 
-		assert_true((double)(last - first + 1) <= 0.0626 * (double)first);
+		assert_true((double)(last - first + 1) <= 0.0079 * (double)first);
 	}
 }
 
@@ -77,6 +78,122 @@ static void test_guest_buckets_merge(void **state)
 	assert_int_equal(hist->max, 70000);
 	assert_in_range(stress_hist_quantile(hist, 0.75), 100, 107);
 	test_free(buckets);
+	test_free(hist);
+}
+
+static void test_spans(void **state)
+{
+	struct stress_hist *before = test_calloc(1, sizeof(*before));
+	struct stress_hist *now = test_calloc(1, sizeof(*now));
+	struct stress_hist *span = test_calloc(1, sizeof(*span));
+
+	(void)state;
+	stress_hist_add(before, 1000000);
+	stress_hist_merge(now, before);
+	stress_hist_since(span, now, before);
+	assert_int_equal(span->count, 0);
+	assert_int_equal(span->max, 0);
+	stress_hist_add(now, 50);
+	stress_hist_add(now, 100);
+	stress_hist_since(span, now, before);
+	assert_int_equal(span->count, 2);
+	assert_int_equal(span->min, 50);
+	assert_int_equal(span->max, 100);
+	assert_true(stress_hist_mean(span) == 75);
+	assert_int_equal(now->max, 1000000);
+	assert_int_equal(now->min, 50);
+	test_free(before);
+	test_free(now);
+	test_free(span);
+}
+
+/* ---- The log of operations ------------------------------------------------------------------- */
+
+static void test_log_finds_by_address(void **state)
+{
+	struct stress_log *log = test_calloc(1, sizeof(*log));
+	struct stress_log_entry found[3];
+	uint64_t number;
+	char text[160];
+
+	(void)state;
+	stress_log_init(log);
+	number = stress_log_begin(log, STRESS_OP_PLUG, 0x10000, 0x4000, 3, 1000);
+	stress_log_end(log, number, 3000000, 0);
+	number = stress_log_begin(log, STRESS_OP_REMAP, 0x20000, 0x1000, 0x11000, 2000);
+	assert_int_equal(stress_log_running(log, found, 3), 1);
+	assert_int_equal(found[0].op, STRESS_OP_REMAP);
+	/* The target counts as well, and the latest comes first. */
+	assert_int_equal(stress_log_find(log, 0x11000, found, 3), 2);
+	assert_int_equal(found[0].op, STRESS_OP_REMAP);
+	assert_int_equal(found[1].op, STRESS_OP_PLUG);
+	assert_int_equal(stress_log_find(log, 0x11000, found, 1), 1);
+	assert_int_equal(stress_log_find(log, 0x12000, found, 3), 1);
+	assert_int_equal(stress_log_find(log, 0xffff, found, 3), 0);
+	assert_int_equal(stress_log_find(log, 0x14000, found, 3), 0);
+	stress_log_end(log, number, 5000000, -ENOMEM);
+	assert_int_equal(stress_log_running(log, found, 3), 0);
+	stress_log_find(log, 0x20000, found, 1);
+	stress_log_describe(&found[0], 6002000, text, sizeof(text));
+	assert_string_equal(text, "remap 0x20000-0x20fff to 0x11000, began 6.000 ms before, "
+				  "failed: Cannot allocate memory");
+	/* An entry that is overwritten is not ended by its old owner. */
+	for (unsigned int i = 0; i < STRESS_LOG_ENTRIES; i++)
+		stress_log_begin(log, STRESS_OP_UNPLUG, 0x50000, 0x1000, 0, 7000);
+	stress_log_end(log, number, 9000, 0);
+	assert_int_equal(stress_log_find(log, 0x20000, found, 3), 0);
+	assert_int_equal(stress_log_running(log, found, 3), 3);
+	test_free(log);
+}
+
+/* ---- The live view --------------------------------------------------------------------------- */
+
+static void test_live_view(void **state)
+{
+	struct stress_span *span = test_calloc(1, sizeof(*span));
+	struct stress_map *map = test_calloc(1, sizeof(*map));
+	struct stress_hist *hist = test_calloc(1, sizeof(*hist));
+	struct stress_progress now = {
+		.seconds = 2,
+		.operations = 300,
+		.faults = 50,
+		.errors = 4,
+		.operation_ns = hist,
+		.fault_cycles = hist,
+		.tsc_hz = 1e9,
+		.map = map,
+	};
+	struct stress_options options;
+	unsigned int lines, newlines = 0;
+	char *text = NULL;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+
+	(void)state;
+	stress_options_init(&options);
+	stress_hist_add(hist, 64000);
+	map->wanted = stress_live_cells(40);
+	assert_in_range(map->wanted, 20, STRESS_MAP_CELLS);
+	map->cells[STRESS_MAP_SLOTS][1] = (struct stress_map_cell){4096, 0, false};
+	map->cells[STRESS_MAP_SLOTS][2] = (struct stress_map_cell){8192, 4096, false};
+	map->cells[STRESS_MAP_SLOTS][3] = (struct stress_map_cell){8192, 8192, false};
+	map->cells[STRESS_MAP_SLOTS][4] = (struct stress_map_cell){8192, 8192, true};
+	stress_span_next(span, &now);
+	lines = stress_live_draw(out, span, &now, &options);
+	fclose(out);
+	for (const char *c = text; *c; c++)
+		newlines += *c == '\n';
+	assert_int_equal(lines, newlines);
+	assert_non_null(strstr(text, "4 errors"));
+	assert_non_null(strstr(text, "150/s  p50 64.0 us"));
+	assert_non_null(strstr(text, "slots      | .+#! "));
+	for (const char *line = text; line;
+	     line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+		if (!strncmp(line, "slots", 5))
+			assert_true(strcspn(line, "\n") <= 40);
+	free(text);
+	test_free(span);
+	test_free(map);
 	test_free(hist);
 }
 
@@ -367,6 +484,9 @@ int main(void)
 		cmocka_unit_test(test_buckets_are_narrow),
 		cmocka_unit_test(test_quantiles),
 		cmocka_unit_test(test_guest_buckets_merge),
+		cmocka_unit_test(test_spans),
+		cmocka_unit_test(test_log_finds_by_address),
+		cmocka_unit_test(test_live_view),
 		cmocka_unit_test(test_patterns_differ),
 		cmocka_unit_test(test_counters_have_words_of_their_own),
 		cmocka_unit_test(test_layout_does_not_overlap),
