@@ -15,8 +15,10 @@
 enum inject_place {
 	INJECT_ALLOC, /* malloc, calloc, realloc, posix_memalign */
 	INJECT_MMAP,
+	INJECT_MREMAP,
 	INJECT_MADVISE,
 	INJECT_FALLOCATE,
+	INJECT_PWRITE,
 	INJECT_UFFD_COPY,
 	INJECT_UFFD_ZERO,
 	INJECT_UFFD_MOVE,

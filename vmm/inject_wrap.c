@@ -7,9 +7,11 @@
  */
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/types.h>
 #include <linux/kvm.h>
 
 #include "mm/uffd_abi.h"
@@ -22,6 +24,8 @@ int __real_posix_memalign(void **out, size_t alignment, size_t size);
 void *__real_mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset);
 int __real_madvise(void *address, size_t length, int advice);
 int __real_fallocate(int fd, int mode, off_t offset, off_t length);
+void *__real_mremap(void *old, size_t old_length, size_t length, int flags, void *address);
+ssize_t __real_pwrite(int fd, const void *from, size_t length, off_t offset);
 int __real_ioctl(int fd, unsigned long request, void *argument);
 
 void *__wrap_malloc(size_t size);
@@ -31,6 +35,8 @@ int __wrap_posix_memalign(void **out, size_t alignment, size_t size);
 void *__wrap_mmap(void *address, size_t length, int prot, int flags, int fd, off_t offset);
 int __wrap_madvise(void *address, size_t length, int advice);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t length);
+void *__wrap_mremap(void *old, size_t old_length, size_t length, int flags, ...);
+ssize_t __wrap_pwrite(int fd, const void *from, size_t length, off_t offset);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 
 static inline bool struck(enum inject_place place)
@@ -79,6 +85,26 @@ int __wrap_madvise(void *address, size_t length, int advice)
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 {
 	return struck(INJECT_FALLOCATE) ? -1 : __real_fallocate(fd, mode, offset, length);
+}
+
+void *__wrap_mremap(void *old, size_t old_length, size_t length, int flags, ...)
+{
+	void *address = NULL;
+	va_list args;
+
+	if (struck(INJECT_MREMAP))
+		return MAP_FAILED;
+	if (flags & MREMAP_FIXED) {
+		va_start(args, flags);
+		address = va_arg(args, void *);
+		va_end(args);
+	}
+	return __real_mremap(old, old_length, length, flags, address);
+}
+
+ssize_t __wrap_pwrite(int fd, const void *from, size_t length, off_t offset)
+{
+	return struck(INJECT_PWRITE) ? -1 : __real_pwrite(fd, from, length, offset);
 }
 
 /* INJECT_PLACES: none. */

@@ -18,20 +18,6 @@ const char *const stress_op_names[STRESS_OPS] = {
 
 #define PIECES_MAX 3
 
-/* Whether guest_mm has guest_mm_discard() and guest_mm_reback(): they came together with batches. */
-#ifdef GUEST_MM_BATCH_MAX
-
-bool stress_mix_available(enum stress_mix what)
-{
-	(void)what;
-	return true;
-}
-
-static int discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
-{
-	return guest_mm_discard(mm, gpa, size_bytes, err);
-}
-
 static int reback(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, enum stress_memory behind,
 		  struct samara_error *err)
 {
@@ -55,33 +41,6 @@ out:
 	return ret;
 }
 
-#else
-
-bool stress_mix_available(enum stress_mix what)
-{
-	return what != STRESS_MIX_DISCARD && what != STRESS_MIX_REBACK;
-}
-
-static int discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
-{
-	(void)mm;
-	(void)gpa;
-	(void)size_bytes;
-	return samara_error_set(err, -EOPNOTSUPP, "this memory manager cannot discard");
-}
-
-static int reback(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, enum stress_memory behind,
-		  struct samara_error *err)
-{
-	(void)mm;
-	(void)gpa;
-	(void)size_bytes;
-	(void)behind;
-	return samara_error_set(err, -EOPNOTSUPP, "this memory manager cannot reback");
-}
-
-#endif
-
 static int call(struct guest_mm *mm, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
 		uint64_t argument, struct samara_error *err)
 {
@@ -97,7 +56,7 @@ static int call(struct guest_mm *mm, enum stress_op op, gpa_t gpa, uint64_t size
 	case STRESS_OP_POPULATE:
 		return guest_mm_populate(mm, gpa, size_bytes, err);
 	case STRESS_OP_DISCARD:
-		return discard(mm, gpa, size_bytes, err);
+		return guest_mm_discard(mm, gpa, size_bytes, err);
 	case STRESS_OP_REBACK:
 		return reback(mm, gpa, size_bytes, (enum stress_memory)argument, err);
 	default:

@@ -66,6 +66,8 @@ void stress_options_init(struct stress_options *options)
 				[STRESS_MIX_REMAP] = 16,
 				[STRESS_MIX_PROTECT] = 8,
 				[STRESS_MIX_POPULATE] = 4,
+				[STRESS_MIX_DISCARD] = 4,
+				[STRESS_MIX_REBACK] = 4,
 				[STRESS_MIX_REFUSED] = 8,
 				[STRESS_MIX_REMAP_LIVE] = 6,
 				[STRESS_MIX_REMAP_DEVICE] = 4,
@@ -75,10 +77,6 @@ void stress_options_init(struct stress_options *options)
 		.zipf = 0.99,
 		.backing = GUEST_MM_ANON,
 	};
-	if (stress_mix_available(STRESS_MIX_DISCARD))
-		options->weight[STRESS_MIX_DISCARD] = 4;
-	if (stress_mix_available(STRESS_MIX_REBACK))
-		options->weight[STRESS_MIX_REBACK] = 4;
 }
 
 /* ---- Values ---------------------------------------------------------------------------------- */
@@ -371,10 +369,6 @@ static int check_mix(const struct stress_options *options, struct samara_error *
 	unsigned int most = 0;
 
 	for (unsigned int i = 0; i < STRESS_MIXES; i++) {
-		if (options->weight[i] && !stress_mix_available(i))
-			return samara_error_set(err, -EINVAL,
-						"--mix %s: this memory manager cannot do that",
-						stress_mix_names[i]);
 		if (options->weight[i] > most)
 			most = options->weight[i];
 	}

@@ -143,9 +143,6 @@ int stress_op(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t si
 int stress_op_pieces(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
 		     uint64_t argument);
 
-/* Whether the memory manager that this is built with can do it. */
-bool stress_mix_available(enum stress_mix what);
-
 /*
  * The host's own accesses, to check and to count: as guest_mm_read() and _write(), and not struck by
  * --inject.
