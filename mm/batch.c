@@ -45,6 +45,13 @@ static int translate(struct operation *op, const struct guest_mm_op *from, struc
 	return 0;
 }
 
+static int no_memory(size_t count, gpa_t first, struct samara_error *err)
+{
+	return samara_error_set(err, -ENOMEM,
+				"batch of %zu operations, the first at %#" PRIx64 ": out of memory",
+				count, first);
+}
+
 static int by_gpa(const void *a, const void *b)
 {
 	const struct range *const *left = a, *const *right = b;
@@ -60,7 +67,7 @@ static int check_apart(struct operation *ops, size_t count, struct samara_error 
 	int ret = 0;
 
 	if (!ranges)
-		return samara_error_set(err, -ENOMEM, "batch: out of memory");
+		return no_memory(count, ops[0].range.gpa, err);
 	for (size_t i = 0; i < count; i++) {
 		if (ops[i].range.size_bytes)
 			ranges[n++] = &ops[i].range;
@@ -91,7 +98,7 @@ int guest_mm_batch(struct guest_mm *mm, const struct guest_mm_op *list, size_t c
 					GUEST_MM_BATCH_MAX);
 	ops = calloc(count, sizeof(*ops));
 	if (!ops)
-		return samara_error_set(err, -ENOMEM, "batch: out of memory");
+		return no_memory(count, list[0].gpa, err);
 	for (size_t i = 0; i < count && !ret; i++)
 		ret = translate(&ops[i], &list[i], err);
 	if (!ret)

@@ -17,8 +17,7 @@ static int resolve_protected(struct guest_mm *mm, struct mem_region *region, gpa
 	gpa_t page = gpa & ~(window->own.page_bytes - 1);
 	int ret;
 
-	if (!(__atomic_load_n(&region->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE) &&
-	    !__atomic_load_n(&mm->letting_go, __ATOMIC_ACQUIRE))
+	if (!(region->prot & GUEST_MM_WRITE) && !__atomic_load_n(&mm->letting_go, __ATOMIC_ACQUIRE))
 		return GUEST_MM_FAULT_HELD;
 	/*
 	 * The protection was lifted since, or belonged to an operation or to a guest that is over.

@@ -11,6 +11,11 @@
  * next one has begun. So the queue thread queues for the tree lock, which is fair: the operation
  * after the present one comes after the faults that wait. It does nothing else that is urgent, as
  * it waits for operations on any range.
+ *
+ * While a mapping is exchanged (reback), userfaultfd has everybody's UFFDIO_COPY fail with EAGAIN
+ * until somebody has read that the mapping moved. Handlers and all who populate try again and again
+ * meanwhile; all of them may do so at once. So the event thread reads then: it parks what are
+ * faults, and never resolves one.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -43,14 +48,17 @@ struct fault_service {
 	pthread_t *handler;     /* I */
 	pthread_t retry_thread; /* I */
 	pthread_t queue_thread; /* I */
+	pthread_t event_thread; /* I */
 	pthread_mutex_t lock;
-	pthread_cond_t wake;  /* of the retry thread; with CLOCK_MONOTONIC */
-	pthread_cond_t queue; /* of the queue thread */
-	struct parked parked; /* l */
-	unsigned int trying;  /* l: threads that have taken what was parked and try it */
-	bool again;           /* l: something changed, try what is parked */
-	bool busy;            /* l: something parked waits for an operation */
-	bool stop;            /* l */
+	pthread_cond_t wake;   /* of the retry thread; with CLOCK_MONOTONIC */
+	pthread_cond_t queue;  /* of the queue thread */
+	pthread_cond_t events; /* of the event thread */
+	struct parked parked;  /* l */
+	unsigned int trying;   /* l: threads that have taken what was parked and try it */
+	bool again;            /* l: something changed, try what is parked */
+	bool busy;             /* l: something parked waits for an operation */
+	bool moving;           /* l: a mapping is being exchanged */
+	bool stop;             /* l */
 };
 
 /* Have the queue thread see to a fault that met an operation. Context: lock held. */
@@ -98,27 +106,85 @@ static void handle_fault(struct fault_service *service, gpa_t gpa, unsigned int 
 	}
 }
 
-static void handle_message(struct fault_service *service, const struct uffd_msg *message)
+/* Which fault a message is about. Return: whether it is one, in a window. */
+static bool fault_of(struct guest_mm *mm, const struct uffd_msg *message, gpa_t *gpa,
+		     unsigned int *flags)
 {
-	struct guest_mm *mm = service->mm;
 	uint64_t address = message->arg.pagefault.address;
-	unsigned int flags = 0;
 
 	if (message->event != UFFD_EVENT_PAGEFAULT)
-		return;
+		return false;
+	*flags = 0;
 	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE)
-		flags |= GUEST_MM_FAULT_WRITE;
+		*flags |= GUEST_MM_FAULT_WRITE;
 	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)
-		flags |= GUEST_MM_FAULT_PROTECT;
+		*flags |= GUEST_MM_FAULT_PROTECT;
 	for (unsigned int i = 0; i < mm_window_count(mm); i++) {
 		struct window *window = &mm->windows[i];
 		uint64_t offset = address - (uintptr_t)window->hva;
 
 		if (offset < window->size_bytes) {
-			handle_fault(service, window->gpa + offset, flags);
-			return;
+			*gpa = window->gpa + offset;
+			return true;
 		}
 	}
+	return false;
+}
+
+static void handle_message(struct fault_service *service, const struct uffd_msg *message)
+{
+	unsigned int flags;
+	gpa_t gpa;
+
+	if (fault_of(service->mm, message, &gpa, &flags))
+		handle_fault(service, gpa, flags);
+}
+
+/* Read everything that is there; park what are faults. */
+static void read_events(struct fault_service *service)
+{
+	struct guest_mm *mm = service->mm;
+	struct uffd_msg message;
+	unsigned int flags;
+	gpa_t gpa;
+
+	for (unsigned int i = 0; i < mm->uffd_count; i++)
+		while (read(mm->uffd[i].fd, &message, sizeof(message)) == sizeof(message))
+			/* One that cannot be parked is not lost: its vCPU tries again. */
+			if (fault_of(mm, &message, &gpa, &flags) &&
+			    park(service, gpa, flags, true) == -ENOMEM)
+				window_wake(mm_window(mm, gpa, 1), gpa & ~(SAMARA_PAGE_BYTES - 1),
+					    SAMARA_PAGE_BYTES);
+}
+
+static void *event_main(void *arg)
+{
+	struct fault_service *service = arg;
+	struct timespec pause = {.tv_nsec = 20000};
+
+	ranked_lock(&service->lock, RANK_SERVICE);
+	while (!service->stop) {
+		if (!service->moving) {
+			pthread_cond_wait(&service->events, &service->lock);
+			continue;
+		}
+		ranked_unlock(&service->lock, RANK_SERVICE);
+		read_events(service);
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+		ranked_lock(&service->lock, RANK_SERVICE);
+	}
+	ranked_unlock(&service->lock, RANK_SERVICE);
+	return NULL;
+}
+
+void fault_service_moving(struct guest_mm *mm, bool moving)
+{
+	struct fault_service *service = mm->service;
+
+	ranked_lock(&service->lock, RANK_SERVICE);
+	service->moving = moving;
+	pthread_cond_signal(&service->events);
+	ranked_unlock(&service->lock, RANK_SERVICE);
 }
 
 #define STOP UINT32_MAX
@@ -219,7 +285,7 @@ static void wait_for_work(struct fault_service *service, uint64_t left_ns)
 static void *retry_main(void *arg)
 {
 	struct fault_service *service = arg;
-	uint64_t left_ns = UINT64_MAX;
+	uint64_t left_ns, slow_ns;
 	bool trouble = false;
 
 	ranked_lock(&service->lock, RANK_SERVICE);
@@ -236,6 +302,9 @@ static void *retry_main(void *arg)
 		}
 		ranked_unlock(&service->lock, RANK_SERVICE);
 		left_ns = stray_expire(service->mm);
+		slow_ns = slow_watch(service->mm);
+		if (left_ns > slow_ns)
+			left_ns = slow_ns;
 		if (trouble && left_ns > TROUBLE_RETRY_NS)
 			left_ns = TROUBLE_RETRY_NS;
 		ranked_lock(&service->lock, RANK_SERVICE);
@@ -317,6 +386,7 @@ static void init_sync(struct fault_service *service)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&service->wake, &attr);
 	pthread_cond_init(&service->queue, NULL);
+	pthread_cond_init(&service->events, NULL);
 	pthread_condattr_destroy(&attr);
 }
 
@@ -351,6 +421,7 @@ static void tell_to_stop(struct fault_service *service)
 	service->stop = true;
 	pthread_cond_signal(&service->wake);
 	pthread_cond_signal(&service->queue);
+	pthread_cond_signal(&service->events);
 	ranked_unlock(&service->lock, RANK_SERVICE);
 }
 
@@ -383,6 +454,13 @@ int fault_service_start(struct guest_mm *mm, unsigned int threads, struct samara
 		pthread_join(service->retry_thread, NULL);
 		goto fail;
 	}
+	ret = start_thread(&service->event_thread, "fault-events", event_main, service);
+	if (ret) {
+		tell_to_stop(service);
+		pthread_join(service->retry_thread, NULL);
+		pthread_join(service->queue_thread, NULL);
+		goto fail;
+	}
 	mm->service = service;
 	for (; service->handlers < threads; service->handlers++) {
 		ret = start_thread(&service->handler[service->handlers], "fault", handler_main,
@@ -412,8 +490,10 @@ void fault_service_stop(struct guest_mm *mm)
 	tell_to_stop(service);
 	pthread_join(service->retry_thread, NULL);
 	pthread_join(service->queue_thread, NULL);
+	pthread_join(service->event_thread, NULL);
 	pthread_cond_destroy(&service->wake);
 	pthread_cond_destroy(&service->queue);
+	pthread_cond_destroy(&service->events);
 	pthread_mutex_destroy(&service->lock);
 	close(service->stop_fd);
 	free(service->handler);

@@ -15,6 +15,7 @@
 #define FAULT_THREADS_MAX      4   /* by default; measured enough for two CPUs, see KERNEL-FACTS */
 #define FAULT_AROUND_PAGES     512 /* 2 MiB: where batches stop paying */
 #define FAULT_AROUND_PAGES_MAX 65536
+#define SLOW_MS                1000
 #define USERFAULTFDS_MAX       64
 
 static unsigned int default_fault_threads(void)
@@ -80,6 +81,11 @@ int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
 	threads = config->fault_threads ? config->fault_threads : default_fault_threads();
 	mm->copy_only = config->copy_only;
 	mm->limit_bytes = UINT64_MAX;
+	mm->slow = (struct slow){
+		.report = config->slow_operation,
+		.arg = config->slow_arg,
+		.period_ns = (config->slow_ms ? config->slow_ms : SLOW_MS) * UINT64_C(1000000),
+	};
 	mm->page_bytes = SAMARA_PAGE_BYTES;
 	mm->huge_pages = !config->no_huge_pages && !config->copy_only;
 	mm->around_bytes = pages * SAMARA_PAGE_BYTES;
@@ -240,50 +246,35 @@ int guest_mm_populate(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struc
 	return ret;
 }
 
-/*
- * The next region of a listing under RCU, and what of it is in the tree and was not shown yet:
- * [mas->index, mas->last]. While regions are split and merged, one that was shown may be followed
- * by a larger one that replaced it, and one that is being replaced covers less than its own bounds.
- */
-static struct region *next_listed(struct ma_state *mas, uint64_t *from)
-{
-	struct region *region;
-
-	do {
-		region = *from == UINT64_MAX ? NULL : mas_find(mas, UINT64_MAX);
-	} while (region && mas->last < *from);
-	if (region && mas->index > *from)
-		*from = mas->index;
-	return region;
-}
-
 int guest_mm_for_each_region(struct guest_mm *mm,
 			     int (*visit)(const struct guest_mm_region *region, void *arg),
 			     void *arg)
 {
 	MA_STATE(mas, &mm->tree->map, 0, 0);
+	uint64_t seq = __atomic_load_n(&mm->tree->seq, __ATOMIC_ACQUIRE);
 	struct region *region;
-	uint64_t from = 0;
 	int ret = 0;
 
+	/*
+	 * A walk sees one version of the tree (MT_FLAGS_SNAPSHOT), and regions do not change. Bounds
+	 * are the walk's: a region that is being cut covers less than its own.
+	 */
 	samara_rcu_read_lock();
-	while (!ret && (region = next_listed(&mas, &from)) != NULL) {
-		struct mem_region *memory = mem_region_of(region);
-		uint64_t size_bytes = mas.last - from + 1;
+	while (!ret && (region = mas_find(&mas, UINT64_MAX)) != NULL) {
+		const struct mem_region *memory = mem_region_of(region);
+		uint64_t size_bytes = mas.last - mas.index + 1;
 		struct guest_mm_region info = {
-			.gpa = from,
+			.gpa = mas.index,
 			.size_bytes = size_bytes,
-			.prot = __atomic_load_n(&memory->prot, __ATOMIC_RELAXED),
+			.prot = memory->prot,
 			.backing = memory->window->own.kind,
-			.discarded_pages =
-				page_bitmap_count(&memory->window->discarded, from, size_bytes),
+			.discarded_pages = page_bitmap_count(&memory->window->discarded, mas.index,
+							     size_bytes),
 			.populated_pages =
-				page_bitmap_count(&memory->window->present, from, size_bytes),
-			.locked = __atomic_load_n(&region->lock_seq, __ATOMIC_ACQUIRE) ==
-				  __atomic_load_n(&mm->tree->seq, __ATOMIC_ACQUIRE),
+				page_bitmap_count(&memory->window->present, mas.index, size_bytes),
+			.locked = __atomic_load_n(&region->lock_seq, __ATOMIC_ACQUIRE) == seq,
 		};
 
-		from = mas.last == UINT64_MAX ? UINT64_MAX : mas.last + 1;
 		ret = visit(&info, arg);
 	}
 	samara_rcu_read_unlock();
@@ -298,13 +289,11 @@ static uint64_t counter(const uint64_t *value)
 static void sum_regions(struct guest_mm *mm, struct guest_mm_stats *stats)
 {
 	MA_STATE(mas, &mm->tree->map, 0, 0);
-	uint64_t from = 0;
 
 	samara_rcu_read_lock();
-	while (next_listed(&mas, &from)) {
+	while (mas_find(&mas, UINT64_MAX)) {
 		stats->regions++;
-		stats->plugged_bytes += mas.last - from + 1;
-		from = mas.last == UINT64_MAX ? UINT64_MAX : mas.last + 1;
+		stats->plugged_bytes += mas.last - mas.index + 1;
 	}
 	samara_rcu_read_unlock();
 }

@@ -6,6 +6,7 @@
 
 #include "mm/lock.h"
 #include "mm/region.h"
+#include "mm/slow.h"
 #include "mm/stray.h"
 #include "mm/uffd.h"
 #include "mm/window.h"
@@ -15,12 +16,12 @@ struct fault_service;
 /**
  * struct mem_region - a region of guest memory
  *
- * Lock key: I immutable; w written with the region marked and drained, read by holders.
+ * Lock key: I immutable.
  */
 struct mem_region {
 	struct region region;  /* first: region_retire() frees the whole */
 	struct window *window; /* I */
-	unsigned int prot;     /* w, atomic: listings read it under RCU alone */
+	unsigned int prot;     /* I: protect puts another region in its place */
 };
 
 /* What guest_mm_get_stats() reports of operations and faults: atomic (relaxed), never decrease. */
@@ -55,6 +56,7 @@ struct guest_mm {
 	unsigned int window_count;          /* a: release when a window is ready */
 	uint64_t page_bytes;                /* s: the largest of the windows' pages */
 	struct stray strays;
+	struct slow slow;
 	uint64_t limit_bytes;          /* a: written with the tree locked; UINT64_MAX: none */
 	uint64_t plugged_bytes;        /* a: the same */
 	struct fault_service *service; /* I */
@@ -116,6 +118,12 @@ void fault_service_stop(struct guest_mm *mm);
  * Context: no lock is held.
  */
 void fault_service_retry(struct guest_mm *mm);
+
+/*
+ * A mapping is about to be moved, or has been: have what userfaultfd says of it read.
+ * Context: no lock that a fault takes is held.
+ */
+void fault_service_moving(struct guest_mm *mm, bool moving);
 
 /* There is a stray page to expire. Context: no lock is held. */
 void fault_service_stray(struct guest_mm *mm);

@@ -90,6 +90,7 @@ struct operation {
 	unsigned int prot;
 	const struct guest_mm_memory *memory; /* reback: what is wanted */
 	struct reback *reback;                /* reback: what is prepared */
+	struct mem_region *region;            /* protect: what will be there */
 	struct ma_state undo, erase;
 };
 

@@ -116,8 +116,11 @@ static int run_locked(struct guest_mm *mm, struct operation *ops, size_t count,
 		ret = ops[i].kind->look ? ops[i].kind->look(mm, &ops[i], err) : 0;
 	if (ret)
 		return ret;
-	for (; prepared < count && !ret; prepared += !ret)
+	for (; prepared < count && !ret; prepared += !ret) {
+		slow_begin(&mm->slow, &ops[prepared].range);
 		ret = ops[prepared].kind->prepare(mm, &ops[prepared], err);
+		slow_end(&mm->slow);
+	}
 	if (!ret) {
 		ret = drop_all(mm, ops, count, &failed);
 		if (ret)

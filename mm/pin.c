@@ -33,7 +33,7 @@ static int pin_region(struct guest_mm *mm, gpa_t *gpa, gpa_t last, bool write,
 		return busy ? -EBUSY : -EFAULT;
 	memory = mem_region_of(region);
 	ret = -EFAULT;
-	if (write && !(__atomic_load_n(&memory->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE))
+	if (write && !(memory->prot & GUEST_MM_WRITE))
 		goto fail;
 	end = last < guard.last ? last : guard.last;
 	first_page = *gpa & ~(SAMARA_PAGE_BYTES - 1);
@@ -132,8 +132,7 @@ static bool copy_short(struct guest_mm *mm, gpa_t gpa, char *bytes, uint64_t len
 	if (!region)
 		return false;
 	memory = mem_region_of(region);
-	can = window_present(memory->window, page) &&
-	      (!write || __atomic_load_n(&memory->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE);
+	can = window_present(memory->window, page) && (!write || memory->prot & GUEST_MM_WRITE);
 	hva = window_hva(memory->window, gpa);
 	if (can && write)
 		access_store(hva, bytes, length_bytes);

@@ -9,7 +9,7 @@
 
 static bool can_write(const struct mem_region *region)
 {
-	return __atomic_load_n(&region->prot, __ATOMIC_RELAXED) & GUEST_MM_WRITE;
+	return region->prot & GUEST_MM_WRITE;
 }
 
 /*

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "mm/operation.h"
@@ -29,17 +30,17 @@ static int protect_look(struct guest_mm *mm, struct operation *op, struct samara
 /* Lifting a protection, that of a region or one that failed half-way, does not fail. */
 static void protect_undo(struct guest_mm *mm, struct operation *op)
 {
+	free(op->region);
+	mas_destroy(&op->erase);
 	if (!(op->prot & GUEST_MM_WRITE))
 		range_unprotect_writable(mm, &op->range);
 }
 
-static int protect_prepare(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+static int protect_pages(struct guest_mm *mm, struct operation *op)
 {
 	struct mem_region *region;
-	int ret = range_isolate(mm, &op->range);
+	int ret = 0;
 
-	if (ret)
-		return range_error(err, &op->range, ret, "%s", strerror(-ret));
 	if (op->prot & GUEST_MM_WRITE)
 		return 0;
 	for_each_region_in(mm, &op->range, region)
@@ -47,14 +48,33 @@ static int protect_prepare(struct guest_mm *mm, struct operation *op, struct sam
 		if (region->prot & GUEST_MM_WRITE)
 			ret = window_protect(region->window, region->region.first,
 					     region_bytes(region));
-		if (ret) {
-			protect_undo(mm, op);
-			return range_error(err, &op->range, ret, "%s", strerror(-ret));
-		}
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
 
+static int protect_prepare(struct guest_mm *mm, struct operation *op, struct samara_error *err)
+{
+	const struct range *range = &op->range;
+	int ret = range_isolate(mm, range);
+
+	if (ret)
+		return range_error(err, range, ret, "%s", strerror(-ret));
+	operation_set_erase(mm, op, range);
+	op->region = region_make(mm, range->window, range->gpa, range_last(range), op->prot);
+	if (!op->region || mas_preallocate(&op->erase, op->region, GFP_KERNEL))
+		ret = -ENOMEM;
+	if (!ret)
+		ret = protect_pages(mm, op);
+	if (ret) {
+		range_error(err, range, ret, "%s", strerror(-ret));
+		protect_undo(mm, op);
+	}
+	return ret;
+}
+
+/* One region, whose protection never changes, in the place of those that were: one store. */
 static void protect_commit(struct guest_mm *mm, struct operation *op)
 {
 	struct mem_region *region;
@@ -64,8 +84,12 @@ static void protect_commit(struct guest_mm *mm, struct operation *op)
 		if (op->prot & GUEST_MM_WRITE && !(region->prot & GUEST_MM_WRITE))
 			window_unprotect(region->window, region->region.first,
 					 region_bytes(region));
-		__atomic_store_n(&region->prot, op->prot, __ATOMIC_RELAXED);
 	}
+	while (mas_preallocate(&op->erase, op->region, GFP_KERNEL))
+		pause_before_retry();
+	region_start_write(&op->region->region);
+	range_retire(mm, &op->range);
+	mas_store_prealloc(&op->erase, op->region);
 }
 
 const struct operation_kind protect_operation = {

@@ -13,7 +13,7 @@
  * after it they find the new ones. A new mapping made in its place (MAP_FIXED) would not be watched
  * at first, and the kernel would put zeros where a vCPU touched it just then. This is the one
  * operation that changes the process' mappings, so everybody's faults wait for it for a moment.
- * mremap() tells the userfaultfd, and waits until a handler has read that: handlers wait for none.
+ * mremap() tells the userfaultfd, and waits until that has been read (fault_service_moving()).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -396,7 +396,9 @@ static void reback_commit(struct guest_mm *mm, struct operation *op)
 {
 	struct reback *reback = op->reback;
 
+	fault_service_moving(mm, true);
 	exchange(&op->range, reback);
+	fault_service_moving(mm, false);
 	empty_old_files(&op->range, &reback->backing);
 	__atomic_store_n(&op->range.window->has_pieces, true, __ATOMIC_RELEASE);
 	while (mas_preallocate(&reback->store, reback->piece, GFP_KERNEL))

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "mm/thread_state.h"
 
@@ -94,8 +95,10 @@ struct thread_state *thread_state_first_use(void)
 	thread_state_own = adopt();
 	if (!thread_state_own)
 		thread_state_own = create();
-	if (thread_state_own)
+	if (thread_state_own) {
+		__atomic_store_n(&thread_state_own->thread, gettid(), __ATOMIC_RELAXED);
 		pthread_setspecific(exit_key, thread_state_own);
+	}
 	return thread_state_own;
 }
 

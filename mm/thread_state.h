@@ -62,11 +62,13 @@ struct lock_counters {
  * @counters: atomic (relaxed); written by the owner, by tree id
  * @next: immutable once in the list
  * @in_use: atomic; whether a thread owns this state
+ * @thread: atomic (relaxed); its kernel thread id, for reports
  */
 struct thread_state {
 	struct slot_block slots;
 	struct thread_state *next;
 	uint32_t in_use;
+	int thread;
 	struct lock_counters counters[TREES_MAX];
 };
 

@@ -30,9 +30,37 @@ enum guest_mm_backing {
 };
 
 /* What a guest may do with a region. */
-#define GUEST_MM_READ  1u
-#define GUEST_MM_WRITE 2u
-#define GUEST_MM_RDWR  (GUEST_MM_READ | GUEST_MM_WRITE)
+#define GUEST_MM_READ         1u
+#define GUEST_MM_WRITE        2u
+#define GUEST_MM_RDWR         (GUEST_MM_READ | GUEST_MM_WRITE)
+
+#define GUEST_MM_SLOW_HOLDERS 8
+
+/**
+ * struct guest_mm_holder - who holds guest memory
+ * @thread: its kernel thread id (gettid), 0: not known
+ * @gpa, @size_bytes: what it holds, in whole pages
+ */
+struct guest_mm_holder {
+	int thread;
+	gpa_t gpa;
+	uint64_t size_bytes;
+};
+
+/**
+ * struct guest_mm_slow_operation - an operation that has not got its range for a long time
+ * @operation: "unplug", "remap", ...
+ * @holders: how many hold parts of the range; @holder has the first GUEST_MM_SLOW_HOLDERS of them.
+ *           0: it is at work, or the lock design does not know its holders
+ */
+struct guest_mm_slow_operation {
+	const char *operation;
+	gpa_t gpa;
+	uint64_t size_bytes;
+	uint64_t waited_ms;
+	unsigned int holders;
+	struct guest_mm_holder holder[GUEST_MM_SLOW_HOLDERS];
+};
 
 /**
  * struct guest_mm_config - how a guest_mm is made; all zero is a good default
@@ -41,6 +69,11 @@ enum guest_mm_backing {
  * @fault_around_pages: pages populated per fault at most, a power of two, 0: 512 (2 MiB)
  * @copy_only: never use UFFDIO_MOVE; a remap then write-protects and copies
  * @no_huge_pages: populate anonymous memory with pages of 4 KiB only
+ * @slow_operation: NULL, or called while an operation waits for holders (pins) of its range for more
+ *                  than @slow_ms, and again each time that long has passed; by a thread of the
+ *                  manager's own, which must not call operations
+ * @slow_ms: 0: 1000
+ * @slow_arg: for @slow_operation
  */
 struct guest_mm_config {
 	unsigned int fault_threads;
@@ -48,6 +81,9 @@ struct guest_mm_config {
 	unsigned int fault_around_pages;
 	bool copy_only;
 	bool no_huge_pages;
+	void (*slow_operation)(const struct guest_mm_slow_operation *slow, void *arg);
+	unsigned int slow_ms;
+	void *slow_arg;
 };
 
 /**
@@ -441,7 +477,9 @@ struct guest_mm_region {
  * guest_mm_for_each_region() - list the regions in ascending order
  * @visit: called for each; a value other than 0 ends the listing and is returned
  *
- * Regions that come or go meanwhile are shown or not; those that stay are shown once.
+ * It is a picture of one moment: what it shows was there all at once, however long @visit takes. Of
+ * an operation that is on its way at that moment it shows how far it is: its regions are locked, those
+ * that move are at both places. Counts of pages are those of the moment when the region is visited.
  *
  * Context: Waits for nobody and delays nobody. @visit runs in an RCU read-side section: it must
  * not sleep for long, nor call operations on @mm.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,6 +181,85 @@ static void test_fresh_counters(void **state)
 	assert_int_equal(s.faults + s.pins + s.plugs + s.failed_operations, 0);
 }
 
+/*
+ * A picture of one moment. A page moves between two places, a thousand regions apart: each listing
+ * shows it somewhere. Were the regions of different moments, it could be nowhere: gone from behind
+ * the walk's back to where it has been already.
+ */
+struct mover {
+	struct fixture *f;
+	uint32_t stop; /* atomic */
+	pthread_t thread;
+};
+
+#define MOVES_FROM BASE
+#define MOVES_TO   (BASE + 4096 * PAGE)
+
+static void *mover_main(void *arg)
+{
+	struct mover *mover = arg;
+	gpa_t at = MOVES_FROM, to = MOVES_TO;
+
+	while (!load(&mover->stop)) {
+		gpa_t was = at;
+
+		if (guest_mm_remap(mover->f->mm, at, PAGE, to, NULL))
+			continue;
+		at = to;
+		to = was;
+	}
+	return NULL;
+}
+
+struct sighting {
+	unsigned int regions, seen, disorder;
+	gpa_t behind;
+};
+
+static int look_for_it(const struct guest_mm_region *region, void *arg)
+{
+	struct sighting *sighting = arg;
+
+	sighting->disorder += region->gpa < sighting->behind;
+	sighting->behind = region->gpa + region->size_bytes;
+	sighting->regions++;
+	if (region->gpa == MOVES_FROM || region->gpa == MOVES_TO)
+		sighting->seen |= region->locked ? 3 : 1;
+	/* Give the other thread time, so that listings are of more than a moment. */
+	if (sighting->regions % 100 == 0)
+		sched_yield();
+	return 0;
+}
+
+static void test_listing_is_of_one_moment(void **state)
+{
+	struct fixture *f = *state;
+	struct mover mover = {.f = f};
+	unsigned int nowhere = 0, odd = 0, disorder = 0;
+	const unsigned int between = 1000;
+
+	plug(f, MOVES_FROM, PAGE, GUEST_MM_RDWR);
+	poke(f, MOVES_FROM, 1);
+	for (uint64_t i = 0; i < between; i++)
+		plug(f, BASE + (2 + 2 * i) * PAGE, PAGE, GUEST_MM_RDWR);
+	pthread_create(&mover.thread, NULL, mover_main, &mover);
+	for (unsigned int round = 0; round < 400; round++) {
+		struct sighting sighting = {0};
+
+		guest_mm_for_each_region(f->mm, look_for_it, &sighting);
+		nowhere += !sighting.seen;
+		/* At both places only while it is on its way. */
+		odd += sighting.regions != between + 1 &&
+		       !(sighting.regions == between + 2 && sighting.seen & 2);
+		disorder += sighting.disorder;
+	}
+	__atomic_store_n(&mover.stop, 1, __ATOMIC_SEQ_CST);
+	pthread_join(mover.thread, NULL);
+	assert_int_equal(nowhere, 0);
+	assert_int_equal(odd, 0);
+	assert_int_equal(disorder, 0);
+}
+
 /* ---- The end of the address space ------------------------------------------------------------ */
 
 static void test_last_byte_of_the_address_space(void **state)
@@ -222,7 +302,7 @@ int main(void)
 		cmocka_unit_test(test_create),    cmocka_unit_test(test_windows),
 		MM_TEST(test_fresh_counters),     MM_TEST(test_bad_ranges),
 		MM_TEST(test_bad_arguments),      MM_TEST(test_last_byte_of_the_address_space),
-		MM_TEST(test_listing_ends_early),
+		MM_TEST(test_listing_ends_early), MM_TEST(test_listing_is_of_one_moment),
 	};
 
 	return cmocka_run_group_tests_name("guest memory manager", tests, NULL, NULL);

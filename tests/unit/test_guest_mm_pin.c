@@ -196,6 +196,64 @@ static void test_pin_again(void **state)
 	assert_int_equal(guest_mm_pin(f->mm, BASE, PAGE, true, &pin), -EFAULT);
 }
 
+/* ---- Who holds an operation up ---------------------------------------------------------------- */
+
+struct reports {
+	uint32_t count; /* atomic: written last */
+	struct guest_mm_slow_operation last;
+	char operation[16];
+};
+
+static void take_report(const struct guest_mm_slow_operation *slow, void *arg)
+{
+	struct reports *reports = arg;
+
+	reports->last = *slow;
+	snprintf(reports->operation, sizeof(reports->operation), "%s", slow->operation);
+	__atomic_fetch_add(&reports->count, 1, __ATOMIC_SEQ_CST);
+}
+
+static void test_slow_operation_is_reported(void **state)
+{
+	struct reports reports = {0};
+	struct guest_mm_config config = {
+		.slow_operation = take_report, .slow_ms = 50, .slow_arg = &reports};
+	struct fixture f = {0};
+	struct worker worker = {.f = &f, .operation = UNPLUG, .gpa = BASE, .size_bytes = 8 * PAGE};
+	struct guest_mm_pin pin, elsewhere;
+	struct samara_error err;
+	bool by_slot;
+
+	(void)state;
+	ok(guest_mm_create(&config, &f.mm, &err), &err);
+	by_slot = !strncmp(stats(&f).lock, "region", 6);
+	ok(guest_mm_add_window(f.mm, BASE, BASE_BYTES, GUEST_MM_ANON, &err), &err);
+	plug(&f, BASE, 64 * PAGE, GUEST_MM_RDWR);
+	assert_int_equal(guest_mm_pin(f.mm, BASE + 3 * PAGE + 5, PAGE, true, &pin), 0);
+	assert_int_equal(guest_mm_pin(f.mm, BASE + 32 * PAGE, PAGE, true, &elsewhere), 0);
+	pthread_create(&worker.thread, NULL, operator_main, &worker);
+	for (unsigned int i = 0; i < 300 && by_slot && load(&reports.count) < 2; i++)
+		sleep_ms(10);
+	assert_int_equal(load(&worker.done), 0);
+	guest_mm_unpin(&pin);
+	guest_mm_unpin(&elsewhere);
+	pthread_join(worker.thread, NULL);
+	guest_mm_destroy(f.mm);
+	if (!by_slot) {
+		print_message("# SKIP this lock design does not publish its holders\n");
+		skip();
+	}
+	assert_true(load(&reports.count) >= 2);
+	assert_string_equal(reports.operation, "unplug");
+	assert_int_equal(reports.last.gpa, BASE);
+	assert_int_equal(reports.last.size_bytes, 8 * PAGE);
+	assert_true(reports.last.waited_ms >= 50);
+	assert_int_equal(reports.last.holders, 1);
+	assert_int_equal(reports.last.holder[0].thread, gettid());
+	assert_int_equal(reports.last.holder[0].gpa, BASE + 3 * PAGE);
+	assert_int_equal(reports.last.holder[0].size_bytes, 2 * PAGE);
+}
+
 /* More pins than a thread has slots. */
 static void test_many_pins(void **state)
 {
@@ -258,6 +316,7 @@ int main(void)
 		MM_TEST(test_operations_wait_for_no_other_pins),
 		MM_TEST(test_pin_again),
 		MM_TEST(test_many_pins),
+		cmocka_unit_test(test_slow_operation_is_reported),
 		MM_TEST(test_read_and_write),
 	};
 
