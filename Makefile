@@ -190,16 +190,25 @@ KERNEL_HEADERS := linux/kernel linux/rcupdate linux/spinlock linux/xarray linux/
 # Benches of the lock designs: each is a build of its own; versus has them take turns.
 BENCH_LOCKS  ?= region region-membarrier spf rwsem refcount range single
 BENCH_ROUNDS ?= 21
+BENCH_SLOW_ROUNDS ?= 5
+BENCH_LOADS  ?= touch faults start pool zerocopy
 BENCH_CELL   := $(O)/tests/bench/cell.o $(B)/libsamara-mm.a
+BENCH_CELLS  := $(patsubst %,$(B)/tests/bench/%,locks stall ops loads)
 
 bench: packages bench-$(BENCH)
 bench-locks bench-stall: bench-%: $(B)/tests/bench/versus
 	$(Q)for lock in $(BENCH_LOCKS); do $(MAKE) --no-print-directory LOCK=$$lock build/$$lock/tests/bench/$* >&2 || exit 1; done
 	$(Q)$< $(BENCH_ROUNDS) $* tests/bench/$*.ratios $(if $(filter locks,$*),"rcu=build/region/tests/bench/locks rcu") \
 		$(foreach lock,$(BENCH_LOCKS),"$(lock)=build/$(lock)/tests/bench/$*")
+bench-ops bench-loads: bench-%: $(B)/tests/bench/versus
+	$(Q)for lock in $(BENCH_LOCKS); do $(MAKE) --no-print-directory LOCK=$$lock build/$$lock/tests/bench/$* >&2 || exit 1; done
+	$(Q)for load in $(if $(filter loads,$*),$(BENCH_LOADS),ops); do \
+		set --; [ $$load != touch ] || set -- "plain=build/region/tests/bench/loads touch plain"; \
+		$< $(BENCH_SLOW_ROUNDS) $(if $(filter loads,$*),load.)$$load tests/bench/$$load.ratios "$$@" \
+			$(foreach lock,$(BENCH_LOCKS),"$(lock)=build/$(lock)/tests/bench/$* $$load") || exit 1; done
 $(B)/tests/bench/versus: $(O)/tests/bench/versus.o
-$(B)/tests/bench/locks $(B)/tests/bench/stall: $(B)/tests/bench/%: $(O)/tests/bench/%.o $(BENCH_CELL)
-$(B)/tests/bench/versus $(B)/tests/bench/locks $(B)/tests/bench/stall:
+$(BENCH_CELLS): $(B)/tests/bench/%: $(O)/tests/bench/%.o $(BENCH_CELL)
+$(B)/tests/bench/versus $(BENCH_CELLS):
 	@echo "  LD      $@" >&2
 	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(MM_LIBS) -pthread
 
