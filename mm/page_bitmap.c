@@ -5,11 +5,17 @@
 
 #include "mm/page_bitmap.h"
 
-#define WORD_PAGES 64
+#define WORD_PAGES  64
+#define GROUP_PAGES (64 * WORD_PAGES)
 
 static uint64_t words_bytes(const struct page_bitmap *map)
 {
 	return (map->pages + WORD_PAGES - 1) / WORD_PAGES * sizeof(uint64_t);
+}
+
+static uint64_t map_bytes(const struct page_bitmap *map)
+{
+	return words_bytes(map) + (map->pages + GROUP_PAGES - 1) / GROUP_PAGES;
 }
 
 int page_bitmap_init(struct page_bitmap *map, gpa_t gpa, uint64_t size_bytes)
@@ -17,18 +23,19 @@ int page_bitmap_init(struct page_bitmap *map, gpa_t gpa, uint64_t size_bytes)
 	void *words;
 
 	*map = (struct page_bitmap){.gpa = gpa, .pages = size_bytes >> SAMARA_PAGE_SHIFT};
-	words = mmap(NULL, words_bytes(map), PROT_READ | PROT_WRITE,
+	words = mmap(NULL, map_bytes(map), PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (words == MAP_FAILED)
 		return -ENOMEM;
 	map->words = words;
+	map->groups = (uint8_t *)words + words_bytes(map);
 	return 0;
 }
 
 void page_bitmap_destroy(struct page_bitmap *map)
 {
 	if (map->words)
-		munmap(map->words, words_bytes(map));
+		munmap(map->words, map_bytes(map));
 	map->words = NULL;
 }
 
@@ -43,6 +50,14 @@ bool page_bitmap_test(const struct page_bitmap *map, gpa_t gpa)
 	uint64_t word = __atomic_load_n(&map->words[page / WORD_PAGES], __ATOMIC_ACQUIRE);
 
 	return word >> (page % WORD_PAGES) & 1;
+}
+
+/* The first page from @page on whose group has bits; @end if there is none. */
+static uint64_t skip_empty(const struct page_bitmap *map, uint64_t page, uint64_t end)
+{
+	while (page < end && !__atomic_load_n(&map->groups[page / GROUP_PAGES], __ATOMIC_RELAXED))
+		page = page - page % GROUP_PAGES + GROUP_PAGES;
+	return page < end ? page : end;
 }
 
 /* The bits of one word that belong to pages [page, end), and where the next word starts. */
@@ -65,7 +80,12 @@ uint64_t page_bitmap_set(struct page_bitmap *map, gpa_t gpa, uint64_t size_bytes
 	for (; page < end; page = next) {
 		uint64_t *word = &map->words[page / WORD_PAGES];
 		uint64_t mask = word_mask(page, end, &next);
-		uint64_t before = __atomic_fetch_or(word, mask, __ATOMIC_RELEASE);
+		uint8_t *group = &map->groups[page / GROUP_PAGES];
+		uint64_t before;
+
+		if (!__atomic_load_n(group, __ATOMIC_RELAXED))
+			__atomic_store_n(group, 1, __ATOMIC_RELAXED);
+		before = __atomic_fetch_or(word, mask, __ATOMIC_RELEASE);
 
 		changed += (uint64_t)__builtin_popcountll(mask & ~before);
 	}
@@ -76,9 +96,9 @@ uint64_t page_bitmap_set(struct page_bitmap *map, gpa_t gpa, uint64_t size_bytes
 uint64_t page_bitmap_clear(struct page_bitmap *map, gpa_t gpa, uint64_t size_bytes)
 {
 	uint64_t page = page_index(map, gpa), end = page + (size_bytes >> SAMARA_PAGE_SHIFT);
-	uint64_t next, changed = 0;
+	uint64_t next, changed = 0, first = page;
 
-	for (; page < end; page = next) {
+	for (; (page = skip_empty(map, page, end)) < end; page = next) {
 		uint64_t *word = &map->words[page / WORD_PAGES];
 		uint64_t mask = word_mask(page, end, &next);
 
@@ -88,6 +108,10 @@ uint64_t page_bitmap_clear(struct page_bitmap *map, gpa_t gpa, uint64_t size_byt
 		changed += (uint64_t)__builtin_popcountll(
 			mask & __atomic_fetch_and(word, ~mask, __ATOMIC_RELEASE));
 	}
+	/* Nobody else sets bits of these: they are inside the range, which is the caller's. */
+	first = (first + GROUP_PAGES - 1) / GROUP_PAGES;
+	for (; changed && (first + 1) * GROUP_PAGES <= end; first++)
+		__atomic_store_n(&map->groups[first], 0, __ATOMIC_RELAXED);
 	if (changed)
 		__atomic_fetch_sub(&map->set, changed, __ATOMIC_RELAXED);
 	return changed;
@@ -98,7 +122,7 @@ uint64_t page_bitmap_count(const struct page_bitmap *map, gpa_t gpa, uint64_t si
 	uint64_t page = page_index(map, gpa), end = page + (size_bytes >> SAMARA_PAGE_SHIFT);
 	uint64_t next, count = 0;
 
-	for (; page < end; page = next) {
+	for (; (page = skip_empty(map, page, end)) < end; page = next) {
 		uint64_t mask = word_mask(page, end, &next);
 		const uint64_t *word = &map->words[(next - 1) / WORD_PAGES];
 
@@ -114,8 +138,14 @@ static uint64_t find_bit(const struct page_bitmap *map, uint64_t page, uint64_t 
 	uint64_t next;
 
 	for (; page < end; page = next) {
-		uint64_t mask = word_mask(page, end, &next);
-		uint64_t word = __atomic_load_n(&map->words[page / WORD_PAGES], __ATOMIC_ACQUIRE);
+		uint64_t mask, word;
+
+		if (value)
+			page = skip_empty(map, page, end);
+		if (page == end)
+			break;
+		mask = word_mask(page, end, &next);
+		word = __atomic_load_n(&map->words[page / WORD_PAGES], __ATOMIC_ACQUIRE);
 
 		word = (value ? word : ~word) & mask;
 		if (word)

@@ -12,6 +12,9 @@
  *
  * Lock key: I immutable after page_bitmap_init(); a atomic.
  *
+ * A bit of @groups is set before any bit of its 64 words is, and cleared with all of them at once: so
+ * what was never populated is passed over 16 MiB at a time.
+ *
  * Ranges given to the functions are page aligned and inside the bitmap's. The end of a range is 0
  * where the address space ends. Setting is a release, looking an acquire.
  */
@@ -19,6 +22,7 @@ struct page_bitmap {
 	gpa_t gpa;       /* I */
 	uint64_t pages;  /* I */
 	uint64_t *words; /* a */
+	uint8_t *groups; /* a: one per 64 words, behind them; 0: they are 0 */
 	uint64_t set;    /* a: how many bits are */
 };
 

@@ -67,9 +67,11 @@ int stage_fill(const struct fill *fill, char *hva)
 		ret = uffd_move(window_uffd(fill->window, fill->gpa), hva, area, HUGE_BYTES, &done);
 	/*
 	 * What has not moved goes: the area is to be empty. If it cannot go, it is kept from being
-	 * used again, as the next page made there would not be zeros for sure. What has moved stays
-	 * where it is: a copy finds it there.
+	 * used again, as the next page made there would not be zeros for sure. What has moved is
+	 * there, and recorded; a copy of the whole finds it.
 	 */
+	if (ret && done)
+		window_set_present(fill->window, fill->gpa, done);
 	if (!ret || !madvise(area, HUGE_BYTES, MADV_DONTNEED))
 		__atomic_fetch_and(&stage->taken, ~(1u << index), __ATOMIC_RELEASE);
 	return ret;

@@ -245,7 +245,13 @@ int window_reserve(struct window *window, gpa_t gpa, uint64_t size_bytes)
 
 int window_protect(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
+	uint64_t run;
 	int ret = 0;
+
+	/* What comes later comes protected; only a file's pages come by themselves. */
+	page_bitmap_next_run(&window->present, gpa, gpa + size_bytes, true, &run);
+	if (!run && !window_is_shared(window, gpa, size_bytes))
+		return 0;
 
 	while (size_bytes && !ret) {
 		uint64_t bytes = window_in_mapping(window, gpa, size_bytes);

@@ -117,6 +117,41 @@ static void test_bitmap(void **state)
 	unmake(&f);
 }
 
+/* Over several groups of 4096 pages, most of them never used. */
+static void test_bitmap_of_many_pages(void **state)
+{
+	const uint64_t edge[] = {0, 1, 4095, 4096, 4097, 8191, 8192, 12288, 20000, 20479, 20480};
+	const unsigned int edges = sizeof(edge) / sizeof(edge[0]);
+	struct page_bitmap map;
+	uint64_t run;
+
+	(void)state;
+	assert_int_equal(page_bitmap_init(&map, 0, 20480 * PAGE), 0);
+	for (unsigned int a = 0; a < edges; a++)
+		for (unsigned int b = a + 1; b < edges; b++) {
+			uint64_t first = edge[a] * PAGE, size = (edge[b] - edge[a]) * PAGE;
+
+			assert_int_equal(page_bitmap_set(&map, first, size), edge[b] - edge[a]);
+			assert_int_equal(page_bitmap_next_run(&map, 0, 20480 * PAGE, true, &run),
+					 first);
+			assert_int_equal(run, size);
+			assert_int_equal(page_bitmap_count(&map, 0, 20480 * PAGE),
+					 edge[b] - edge[a]);
+			page_bitmap_next_run(&map, first, 20480 * PAGE, false, &run);
+			assert_int_equal(run, (20480 - edge[b]) * PAGE);
+			assert_int_equal(page_bitmap_clear(&map, 5000 * PAGE, 0), 0);
+			/* In two parts, cut in the middle of a group. */
+			assert_int_equal(
+				page_bitmap_clear(&map, 0, 10000 * PAGE) +
+					page_bitmap_clear(&map, 10000 * PAGE, 10480 * PAGE),
+				edge[b] - edge[a]);
+			assert_int_equal(map.set, 0);
+			page_bitmap_next_run(&map, 0, 20480 * PAGE, true, &run);
+			assert_int_equal(run, 0);
+		}
+	page_bitmap_destroy(&map);
+}
+
 /* The window whose end is 2^64: an end of range is 0 there. */
 static void test_bitmap_at_the_end_of_the_address_space(void **state)
 {
@@ -203,6 +238,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bitmap),
+		cmocka_unit_test(test_bitmap_of_many_pages),
 		cmocka_unit_test(test_bitmap_at_the_end_of_the_address_space),
 		cmocka_unit_test(test_covers),
 		cmocka_unit_test(test_alignment),
