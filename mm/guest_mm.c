@@ -110,7 +110,7 @@ int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
 			 err);
 	if (ret)
 		goto fail_tree;
-	ret = fault_service_start(mm, threads, err);
+	ret = fault_service_start(mm, threads, config->free_handlers, err);
 	if (ret)
 		goto fail_uffd;
 	*out = mm;
@@ -322,6 +322,7 @@ void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats)
 		.faults_deferred = counter(&own->faults_deferred),
 		.faults_nothing = counter(&own->faults_nothing),
 		.faults_held = counter(&own->faults_held),
+		.fault_errors = counter(&own->fault_errors),
 		.last_nothing_gpa = counter(&own->last_nothing_gpa),
 		.pins = locks.pins,
 		.lock_success = locks.success,

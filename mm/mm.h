@@ -29,7 +29,7 @@ struct mm_counters {
 	uint64_t plugs, unplugs, remaps, protects, discards, rebacks;
 	uint64_t failed_operations, discarded_pages;
 	uint64_t faults, fault_pages, fault_write_protect, faults_deferred, faults_nothing;
-	uint64_t faults_held, last_nothing_gpa;
+	uint64_t faults_held, fault_errors, last_nothing_gpa;
 };
 
 /**
@@ -108,9 +108,11 @@ int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, g
 		    gpa_t last);
 
 /**
- * fault_service_start() - start the threads that read the userfaultfd
+ * fault_service_start() - start the threads that read the userfaultfds
+ * @anywhere: handlers are not kept on CPUs
  */
-int fault_service_start(struct guest_mm *mm, unsigned int threads, struct samara_error *err);
+int fault_service_start(struct guest_mm *mm, unsigned int threads, bool anywhere,
+			struct samara_error *err);
 void fault_service_stop(struct guest_mm *mm);
 
 /*

@@ -68,6 +68,8 @@ struct guest_mm_slow_operation {
  * @userfaultfds: how many each window is divided among, 0: as many as handler threads, at most 64
  * @fault_around_pages: pages populated per fault at most, a power of two, 0: 512 (2 MiB)
  * @copy_only: never use UFFDIO_MOVE; a remap then write-protects and copies
+ * @free_handlers: let the handler threads run on any CPU; else each is kept on one of those that the
+ *                 creating thread may use, in turns
  * @no_huge_pages: populate anonymous memory with pages of 4 KiB only
  * @slow_operation: NULL, or called while an operation waits for holders (pins) of its range for more
  *                  than @slow_ms, and again each time that long has passed; by a thread of the
@@ -80,6 +82,7 @@ struct guest_mm_config {
 	unsigned int userfaultfds;
 	unsigned int fault_around_pages;
 	bool copy_only;
+	bool free_handlers;
 	bool no_huge_pages;
 	void (*slow_operation)(const struct guest_mm_slow_operation *slow, void *arg);
 	unsigned int slow_ms;
@@ -500,6 +503,7 @@ struct guest_mm_stats {
 	uint64_t faults_deferred; /* met an operation, waited aside */
 	uint64_t faults_nothing;  /* accesses to what is not plugged */
 	uint64_t faults_held;     /* writes held at a read-only region */
+	uint64_t fault_errors;    /* the host had no page, or failed otherwise: tried again later */
 	uint64_t last_nothing_gpa;
 	uint64_t pins;
 	/* The fast path: as CONFIG_PER_VMA_LOCK_STATS counts it. */

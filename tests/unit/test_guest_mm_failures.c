@@ -176,6 +176,7 @@ static void test_fault_without_memory(void **state)
 	for (unsigned int i = 0; i < 8; i++)
 		assert_int_equal(peek(f, BASE + (100 + i) * PAGE), 0);
 	interpose_fail_randomly(0, 0);
+	assert_true(stats(f).fault_errors > 0);
 	for (unsigned int i = 0; i < 64; i++)
 		assert_int_equal(peek(f, BASE + i * PAGE), i + 1);
 }
