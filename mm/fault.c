@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "mm/mm.h"
+#include "mm/trace.h"
 
 /* The page is present and write-protected. */
 static int resolve_protected(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
@@ -73,6 +74,7 @@ int guest_mm_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
 
 	if (!mm_window(mm, gpa, 1))
 		return -ERANGE;
+	SAMARA_PROBE2(fault_begin, gpa, flags);
 	ret = try_fault(mm, gpa, flags);
 	if (ret == GUEST_MM_FAULT_BUSY && !(flags & GUEST_MM_FAULT_NOWAIT)) {
 		/*
@@ -87,6 +89,7 @@ int guest_mm_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
 		if (flags & GUEST_MM_FAULT_PROTECT)
 			mm_count(&mm->counters.fault_write_protect, 1);
 	}
+	SAMARA_PROBE3(fault_resolved, gpa, flags, ret);
 	return ret;
 }
 

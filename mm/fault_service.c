@@ -33,6 +33,7 @@
 #include "mm/mm.h"
 #include "mm/rank.h"
 #include "mm/parked.h"
+#include "mm/trace.h"
 
 /* A host that is short of memory is asked again after this time. */
 #define TROUBLE_RETRY_NS UINT64_C(10000000)
@@ -103,6 +104,7 @@ static void handle_fault(struct fault_service *service, gpa_t gpa, unsigned int 
 			mm_count(&mm->counters.faults_deferred, 1);
 		else if (!parked && ret == GUEST_MM_FAULT_HELD)
 			mm_count(&mm->counters.faults_held, 1);
+		SAMARA_PROBE3(fault_deferred, gpa, flags, ret);
 		if (parked != -ENOMEM)
 			return;
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);

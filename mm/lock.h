@@ -68,12 +68,8 @@ void region_start_cut(struct region *region);
  */
 bool region_try_start_cut(struct region *region);
 
-/**
- * region_drain() - wait until no reader holds anything in the range of a region that is marked
- *
- * Context: May sleep. The tree is locked for writing.
- */
-void region_drain(struct region_tree *tree);
+/* What region_drain() does. Something is marked. */
+void lock_drain(struct region_tree *tree);
 
 /* The writer is done with what it marked. Context: just before the bulk unlock. */
 void lock_end_write(struct region_tree *tree);
@@ -93,6 +89,13 @@ void unlock_tree_read(struct region_tree *tree);
 
 /* Be the only writer of a tree. Context: May sleep; holds no region. */
 void lock_tree_write(struct region_tree *tree);
+
+/**
+ * region_drain() - wait until no reader holds anything in the range of a region that is marked
+ *
+ * Context: May sleep. The tree is locked for writing.
+ */
+void region_drain(struct region_tree *tree);
 
 /* Let the tree go, and with it every region that was marked: one store unlocks them all. */
 void unlock_tree_write(struct region_tree *tree);

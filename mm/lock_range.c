@@ -236,7 +236,7 @@ bool region_try_start_cut(struct region *region)
 	return true;
 }
 
-void region_drain(struct region_tree *tree)
+void lock_drain(struct region_tree *tree)
 {
 	struct range_lock *own = range_lock_of(tree);
 

@@ -130,7 +130,7 @@ bool region_try_start_cut(struct region *region)
 	return true;
 }
 
-void region_drain(struct region_tree *tree)
+void lock_drain(struct region_tree *tree)
 {
 	for (struct region *region = tree->marked; region; region = region->next_marked) {
 		uint32_t *count = &region->own.count;

@@ -295,11 +295,11 @@ static bool is_in_the_way(const struct marks *marks, const struct region_slot *s
 	return false;
 }
 
-void region_drain(struct region_tree *tree)
+void lock_drain(struct region_tree *tree)
 {
 	struct marks marks = {.tree = tree, .first = UINT64_MAX};
 
-	if (!tree->marked || BROKEN_DRAIN)
+	if (BROKEN_DRAIN)
 		return;
 	for (struct region *region = tree->marked; region; region = region->next_marked) {
 		if (region->first < marks.first)

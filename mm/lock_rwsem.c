@@ -103,7 +103,7 @@ bool region_try_start_cut(struct region *region)
 	return true;
 }
 
-void region_drain(struct region_tree *tree)
+void lock_drain(struct region_tree *tree)
 {
 	for (struct region *region = tree->marked; region; region = region->next_marked) {
 		phase_write_lock(&region->own.rwlock);

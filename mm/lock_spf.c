@@ -144,10 +144,8 @@ bool region_try_start_cut(struct region *region)
 	return true;
 }
 
-void region_drain(struct region_tree *tree)
+void lock_drain(struct region_tree *tree)
 {
-	if (!tree->marked)
-		return;
 	samara_synchronize_rcu();
 	for (struct region *region = tree->marked; region; region = region->next_marked)
 		for (unsigned int round = 0; __atomic_load_n(&region->own.count, __ATOMIC_SEQ_CST);

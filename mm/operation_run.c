@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "mm/operation.h"
+#include "mm/trace.h"
 
 #define PAUSE_NS 1000000
 
@@ -159,5 +160,6 @@ int operations_run(struct guest_mm *mm, struct operation *ops, size_t count,
 	else
 		for (size_t i = 0; i < count; i++)
 			mm_count(counter_of(mm, &ops[i]), 1);
+	SAMARA_PROBE1(operation_end, ret);
 	return ret;
 }

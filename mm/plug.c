@@ -9,11 +9,13 @@
 #include <string.h>
 
 #include "mm/operation.h"
+#include "mm/trace.h"
 
 static int plug_check(struct guest_mm *mm, struct operation *op, struct samara_error *err)
 {
 	int ret = range_check(mm, &op->range, err);
 
+	SAMARA_PROBE3(plug, op->range.gpa, op->range.size_bytes, op->prot);
 	return ret ? ret : range_check_prot(&op->range, op->prot, err);
 }
 
@@ -134,6 +136,7 @@ int guest_mm_plug(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsigned 
 
 static int unplug_check(struct guest_mm *mm, struct operation *op, struct samara_error *err)
 {
+	SAMARA_PROBE2(unplug, op->range.gpa, op->range.size_bytes);
 	return range_check(mm, &op->range, err);
 }
 

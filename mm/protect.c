@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "mm/operation.h"
+#include "mm/trace.h"
 
 static uint64_t region_bytes(const struct mem_region *region)
 {
@@ -19,6 +20,7 @@ static int protect_check(struct guest_mm *mm, struct operation *op, struct samar
 {
 	int ret = range_check(mm, &op->range, err);
 
+	SAMARA_PROBE3(protect, op->range.gpa, op->range.size_bytes, op->prot);
 	return ret ? ret : range_check_prot(&op->range, op->prot, err);
 }
 

@@ -25,6 +25,7 @@
 
 #include "mm/numa.h"
 #include "mm/operation.h"
+#include "mm/trace.h"
 
 /* Linux include/uapi/asm-generic/mman-common.h, 6.1 */
 #ifndef MADV_COLLAPSE
@@ -47,6 +48,7 @@ static int reback_check(struct guest_mm *mm, struct operation *op, struct samara
 {
 	int ret = range_check(mm, &op->range, err);
 
+	SAMARA_PROBE2(reback, op->range.gpa, op->range.size_bytes);
 	if (ret)
 		return ret;
 	if (op->range.window->own.page_bytes != SAMARA_PAGE_BYTES ||

@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "mm/operation.h"
+#include "mm/trace.h"
 
 /* How often a page that the kernel is using just now is tried again, 50 us apart, until it is
  * copied instead. KVM takes such references for the time of one stage-2 fault. */
@@ -268,6 +269,7 @@ static int remap_check(struct guest_mm *mm, struct operation *op, struct samara_
 	struct range *from = &op->range, *to = &op->to;
 	int ret;
 
+	SAMARA_PROBE3(remap, from->gpa, from->size_bytes, to->gpa);
 	ret = range_check(mm, from, err);
 	if (!ret)
 		ret = range_check(mm, to, err);

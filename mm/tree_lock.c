@@ -52,7 +52,7 @@ static uint64_t now_ns(void)
 void lock_tree_read(struct region_tree *tree)
 {
 	struct thread_state *self = thread_state_get();
-	uint64_t before = now_ns();
+	uint64_t before = now_ns(), waited_ns;
 	uint32_t *depth;
 
 	SAMARA_ASSERT(lock_thread_holds() == 0);
@@ -60,12 +60,13 @@ void lock_tree_read(struct region_tree *tree)
 	tree_enter(tree, true, &depth);
 	rank_took(RANK_TREE);
 	thread_holds.count++;
+	waited_ns = now_ns() - before;
+	SAMARA_PROBE2(lock_wait, tree->id, waited_ns);
 	if (self) {
 		struct lock_counters *own = &self->counters[tree->id];
 
 		thread_count(&own->retry);
-		__atomic_store_n(&own->wait_ns, own->wait_ns + (now_ns() - before),
-				 __ATOMIC_RELAXED);
+		__atomic_store_n(&own->wait_ns, own->wait_ns + waited_ns, __ATOMIC_RELAXED);
 	}
 }
 
@@ -83,6 +84,15 @@ void lock_tree_write(struct region_tree *tree)
 	phase_write_lock(&tree->lock);
 	rank_took(RANK_TREE);
 	SAMARA_ASSERT(!tree->marked);
+}
+
+void region_drain(struct region_tree *tree)
+{
+	if (!tree->marked)
+		return;
+	SAMARA_PROBE1(drain_begin, tree->id);
+	lock_drain(tree);
+	SAMARA_PROBE1(drain_end, tree->id);
 }
 
 void unlock_tree_write(struct region_tree *tree)

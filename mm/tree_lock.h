@@ -5,6 +5,7 @@
 #include "mm/lock.h"
 #include "mm/rank.h"
 #include "mm/region.h"
+#include "mm/trace.h"
 
 /*
  * What the lock designs have in common, for their own use.
@@ -37,6 +38,7 @@ static inline struct region *try_aborted(struct region_tree *tree, struct thread
 {
 	if (self)
 		thread_count(&self->counters[tree->id].abort);
+	SAMARA_PROBE1(lock_abort, tree->id);
 	*busy = true;
 	return NULL;
 }
@@ -54,6 +56,7 @@ static inline struct region *try_succeeded(struct region_tree *tree, struct thre
 	guard->slot = slot;
 	guard->first = first < region->first ? region->first : first;
 	guard->last = last > region->last ? region->last : last;
+	SAMARA_PROBE3(lock_try, tree->id, guard->first, guard->last);
 	return region;
 }
 

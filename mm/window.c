@@ -6,6 +6,7 @@
 
 #include "mm/numa.h"
 #include "mm/operation.h"
+#include "mm/trace.h"
 #include "mm/window.h"
 
 /*
@@ -213,6 +214,7 @@ int window_discard(struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
 	int ret = 0;
 
+	SAMARA_PROBE2(discard, gpa, size_bytes);
 	while (size_bytes && !ret) {
 		uint64_t bytes = size_bytes;
 		const struct backing *backing = window_backing(window, gpa, &bytes);
