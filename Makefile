@@ -49,7 +49,7 @@ C_ALL     = -std=gnu11 $(WARN) $(CFLAGS) -pthread -fPIC -fvisibility=default $(S
             $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=undefined) $(if $(SAN),-fno-omit-frame-pointer -DSAMARA_DEBUG=1)
 
 # Found when first needed: `make packages` must run on a machine that has no pkg-config yet.
-VMM_PKGS  := jansson libarchive smartcols $(if $(filter 0,$(LIBVIRT)),,libvirt libxml-2.0)
+VMM_PKGS  := jansson libarchive libmicrohttpd smartcols $(if $(filter 0,$(LIBVIRT)),,libvirt libxml-2.0)
 MM_LIBS    = $(shell pkg-config --libs liburcu-bp numa)
 VMM_CFLAGS = $(shell pkg-config --cflags $(VMM_PKGS))
 VMM_LIBS   = $(shell pkg-config --libs $(VMM_PKGS)) $(MM_LIBS) -lm

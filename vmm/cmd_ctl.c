@@ -16,6 +16,7 @@
 #include "vmm/commands.h"
 #include "vmm/config.h"
 #include "vmm/ctl.h"
+#include "vmm/ctl_stats.h"
 #include "vmm/qmp_client.h"
 
 #define OPERANDS_MAX 3
@@ -226,12 +227,12 @@ static const struct verb verbs[] = {
 	 show_regions,
 	 "list guest memory, region by region"},
 	{"stats",
-	 "[--json]",
+	 "[--json] [--watch [SECONDS]]",
 	 "x-samara-stats",
 	 {NULL},
 	 OPTION_JSON,
 	 show_stats,
-	 "counters since the start"},
+	 "counters since the start; and how fast they grow"},
 	{"status",
 	 "[--json]",
 	 "query-status",
@@ -459,6 +460,8 @@ int cmd_ctl(int argc, char **argv)
 	path = strncmp(argv[1], "unix:", 5) ? argv[1] : argv[1] + 5;
 	if (!strcmp(argv[2], "raw"))
 		return run_raw(path, argc - 3, argv + 3);
+	if (!strcmp(argv[2], "stats") && ctl_is_watch(argc - 3, argv + 3))
+		return ctl_watch(path, argc - 3, argv + 3);
 	long_verb = find_long_verb(argv[2], argc - 3, argv + 3);
 	if (long_verb)
 		return run_long_verb(path, long_verb, argc - 3, argv + 3);

@@ -16,6 +16,7 @@
 #include "vmm/config.h"
 #include "vmm/domain_xml.h"
 #include "vmm/janitor.h"
+#include "vmm/metrics.h"
 #include "vmm/qmp.h"
 #include "vmm/terminal.h"
 #include "vmm/vm.h"
@@ -36,6 +37,7 @@ enum {
 	OPTION_VIRTIO_MEM,
 	OPTION_SERIAL,
 	OPTION_QMP,
+	OPTION_METRICS,
 	OPTION_DOMAIN,
 	OPTION_NUMA,
 	OPTION_DIMM,
@@ -75,6 +77,9 @@ static const struct argp_option options[] = {
 	{"serial", OPTION_SERIAL, "TO", 0,
 	 "Where the serial port leads: stdio, pty, file:PATH or null (stdio)", 3},
 	{"qmp", OPTION_QMP, "unix:PATH", 0, "Control socket, for samara ctl and other QMP clients",
+	 3},
+	{"metrics", OPTION_METRICS, "TO", 0,
+	 "Serve counters to Prometheus at unix:PATH, tcp:PORT (on 127.0.0.1) or tcp:ADDRESS:PORT",
 	 3},
 	{"name", OPTION_NAME, "NAME", 0, "The machine's name (samara)", 3},
 	{"paused", OPTION_PAUSED, NULL, 0, "Wait for 'cont' on the control socket", 4},
@@ -139,6 +144,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct parse *parse = state->input;
 	struct vm_config *config = parse->config;
+	struct metrics_address address;
 	struct samara_error err = {0};
 	int ret = 0;
 
@@ -185,6 +191,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case OPTION_QMP:
 		ret = parse_qmp(arg, &config->qmp_path, &err);
+		break;
+	case OPTION_METRICS:
+		ret = metrics_parse(arg, &address, &err);
+		if (!ret)
+			set_string(&config->metrics, arg, state);
 		break;
 	case OPTION_NO_REBOOT:
 		config->no_reboot = true;
@@ -363,6 +374,7 @@ static void signals_stop(struct signals *signals)
 
 static int run_vm(const struct vm_config *config, struct signals *signals, struct samara_error *err)
 {
+	struct metrics_server *metrics = NULL;
 	struct qmp_server *qmp = NULL;
 	enum vm_end end;
 	struct vm *vm;
@@ -374,8 +386,11 @@ static int run_vm(const struct vm_config *config, struct signals *signals, struc
 	signals_set_vm(signals, vm);
 	if (config->qmp_path)
 		ret = qmp_server_start(vm, config->qmp_path, &qmp, err);
+	if (!ret && config->metrics)
+		ret = metrics_server_start(vm, config->metrics, &metrics, err);
 	if (!ret)
 		ret = vm_run(vm, &end, err);
+	metrics_server_stop(metrics);
 	/* Its threads may be in the middle of a command on the VM. */
 	if (qmp)
 		qmp_server_stop(qmp);

@@ -31,6 +31,7 @@ void vm_config_free(struct vm_config *config)
 	free(config->cmdline);
 	free(config->serial.path);
 	free(config->qmp_path);
+	free(config->metrics);
 	for (i = 0; i < config->dimm_count; i++)
 		free(config->dimms[i].id);
 	for (i = 0; i < config->virtio_mem_count; i++)

@@ -93,6 +93,7 @@ struct vm_config {
 	struct virtio_mem_options *virtio_mems;
 	unsigned int virtio_mem_count;
 	char *qmp_path; /* NULL: no control socket */
+	char *metrics;  /* NULL: no endpoint; else as metrics_parse() takes it */
 	bool no_reboot; /* a guest reset ends samara */
 	bool start_paused;
 };

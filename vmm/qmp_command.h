@@ -164,6 +164,9 @@ char *qmp_event_message(const struct vm_notice *notice);
 /* The event as JSON, to be released; NULL when out of memory (qmp_event.c). */
 json_t *qmp_event(const struct vm_notice *notice);
 
+/* What the VM counts, to be released; NULL when out of memory (qmp_stats.c). */
+json_t *qmp_stats(struct vm *vm);
+
 /* The version of samara and of the QMP dialect, as query-version shows it. */
 json_t *qmp_version(void);
 

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/bus.h"
-#include "vmm/dimm.h"
 #include "vmm/qmp_command.h"
 
 /* ---- The protocol itself ------------------------------------------------------------------- */
@@ -261,59 +259,7 @@ static int regions(struct qmp_call *call)
 
 static int stats(struct qmp_call *call)
 {
-	struct bus_counters mmio = {0}, pio = {0};
-	struct guest_mm_stats mm = {0};
-	uint64_t ost_passed = 0, ost_dropped = 0;
-	json_t *result = json_object();
-	unsigned int i;
-
-	if (vm_dimms(call->vm))
-		dimms_get_reports(vm_dimms(call->vm), &ost_passed, &ost_dropped);
-	guest_mm_get_stats(vm_mm(call->vm), &mm);
-	vm_get_bus_counters(call->vm, &mmio, &pio);
-	const struct {
-		const char *name;
-		uint64_t value;
-	} counters[] = {
-		{"regions", mm.regions},
-		{"windows", mm.windows},
-		{"plugged-bytes", mm.plugged_bytes},
-		{"populated-bytes", mm.populated_bytes},
-		{"plugs", mm.plugs},
-		{"unplugs", mm.unplugs},
-		{"remaps", mm.remaps},
-		{"protects", mm.protects},
-		{"failed-operations", mm.failed_operations},
-		{"faults", mm.faults},
-		{"fault-pages", mm.fault_pages},
-		{"fault-write-protect", mm.fault_write_protect},
-		{"faults-deferred", mm.faults_deferred},
-		{"faults-nothing", mm.faults_nothing},
-		{"faults-held", mm.faults_held},
-		{"last-nothing-gpa", mm.last_nothing_gpa},
-		{"pins", mm.pins},
-		{"lock-success", mm.lock_success},
-		{"lock-abort", mm.lock_abort},
-		{"lock-retry", mm.lock_retry},
-		{"lock-miss", mm.lock_miss},
-		{"mmio-reads", mmio.reads},
-		{"mmio-writes", mmio.writes},
-		{"mmio-nowhere", mmio.nowhere},
-		{"pio-reads", pio.reads},
-		{"pio-writes", pio.writes},
-		{"pio-nowhere", pio.nowhere},
-		{"ost-reports", ost_passed},
-		{"ost-reports-dropped", ost_dropped},
-	};
-
-	json_object_set_new(result, "lock", json_string(mm.lock));
-	for (i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
-		if (json_object_set_new(result, counters[i].name, qmp_number(counters[i].value))) {
-			json_decref(result);
-			return qmp_answer(call, NULL);
-		}
-	}
-	return qmp_answer(call, result);
+	return qmp_answer(call, qmp_stats(call->vm));
 }
 
 /* ---- What they return ------------------------------------------------------------------------ */
