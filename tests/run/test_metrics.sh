@@ -147,12 +147,16 @@ report $? "a second VM at the same place is refused" "$output"
 
 # ---- samara ctl stats --watch ----
 
-timeout -s INT 1.3 "$SAMARA" ctl "$SOCKET" stats --watch 0.2 --json >"$DIR/watch" 2>&1 &
+# By timeout, since what a shell starts in the background ignores SIGINT; it passes signals on.
+timeout --preserve-status 60 "$SAMARA" ctl "$SOCKET" stats --watch 0.2 --json >"$DIR/watch" 2>&1 &
 watch=$!
-for ((i = 0; i < 20; i++)); do ctl plug 4G 2M; ctl unplug 4G 2M; done
+until_true '[ "$(wc -l <"$DIR/watch")" -ge 1 ]'
+for ((i = 0; i < 5; i++)); do ctl plug 4G 2M; ctl unplug 4G 2M; done
+lines=$(wc -l <"$DIR/watch")
+until_true '[ "$(wc -l <"$DIR/watch")" -ge $((lines + 2)) ]'
+kill -INT $watch
 wait $watch
-[ $? -eq 124 ] # timeout's own
-report $? "stats --watch runs until Ctrl-C"
+report $? "stats --watch runs until Ctrl-C, which ends it with status 0" "$(tail -n 3 "$DIR/watch")"
 python3 - "$DIR/watch" >"$DIR/out" 2>&1 <<'PY'
 import json, sys
 lines = [json.loads(line) for line in open(sys.argv[1])]
@@ -160,7 +164,7 @@ assert len(lines) >= 3, len(lines)
 assert not lines[0]["rates"], lines[0]
 total = 0
 for before, now in zip(lines, lines[1:]):
-    assert 0.19 < now["seconds"] < 5, now["seconds"]
+    assert 0.19 < now["seconds"] < 30, now["seconds"]
     assert "regions" not in now["rates"]
     for name, rate in now["rates"].items():
         grown = now["stats"][name] - before["stats"][name]
@@ -169,8 +173,11 @@ for before, now in zip(lines, lines[1:]):
 assert total > 0
 PY
 report $? "each line is JSON, and the rates are what the counters grew by" "$(cat "$DIR/out")"
-timeout --preserve-status -s INT 1 "$SAMARA" ctl "$SOCKET" stats --watch 0.1 >"$DIR/watch" 2>&1
-report $? "Ctrl-C ends it with status 0" "$(tail -n 3 "$DIR/watch")"
+timeout 60 "$SAMARA" ctl "$SOCKET" stats --watch 0.1 >"$DIR/watch" 2>&1 &
+watch=$!
+until_true '[ "$(grep -c ^COUNTER "$DIR/watch")" -ge 3 ]'
+kill -TERM $watch
+wait $watch
 gives "a table with rates" '^plugs +[0-9]+ +[0-9.]+$' cat "$DIR/watch"
 ! grep -q $'\033' "$DIR/watch"
 report $? "which is plain text when it goes to a file"
