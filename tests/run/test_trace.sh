@@ -122,14 +122,16 @@ ctl() { "$SAMARA" ctl "$DIR/qmp" "$@"; }
 	echo "usdt:$SAMARA:samara:operation_end { printf(\"operation_end %d\\n\", (int32)arg0); }"
 	echo 'BEGIN { printf("attached\n"); }'
 } >"$DIR/all.bt"
+if ! timeout 30 bpftrace -p $vm -e "usdt:$SAMARA:samara:plug { @n = count(); } BEGIN { exit(); }" \
+	>"$DIR/out" 2>&1; then
+	skip "what the probes say" "bpftrace cannot attach here: $(tail -n 1 "$DIR/out")"
+	finish
+fi
 stdbuf -oL bpftrace -p $vm "$DIR/all.bt" >"$DIR/trace" 2>"$DIR/errors" &
 tracer=$!
 until_true 'grep -q "^attached" "$DIR/trace" || ! kill -0 $tracer 2>/dev/null'
-if ! grep -q "^attached" "$DIR/trace"; then
-	tracer=
-	skip "what the probes say" "bpftrace cannot attach here: $(tail -n 1 "$DIR/errors")"
-	finish
-fi
+grep -q "^attached" "$DIR/trace"
+report $? "bpftrace attaches to all of them" "$(cat "$DIR/errors")"
 ctl plug 4G 2M && ctl protect 4G 1M ro && ctl protect 4G 1M rw && ctl populate 0x100100000 64K &&
 	ctl remap 0x100100000 64K 6G && ctl unplug 6G 64K && ! ctl unplug 6G 64K 2>/dev/null
 report $? "its memory is changed"
