@@ -212,6 +212,9 @@ $(B)/tests/bench/versus $(BENCH_CELLS):
 	@echo "  LD      $@" >&2
 	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(MM_LIBS) -pthread
 
+bench-sim:
+	$(Q)python3 tests/bench/sim/sim.py --out build/sim $(ARGS)
+	$(Q)gnuplot -e "folder='build/sim'" tests/bench/sim/plot.gp && echo "build/sim: sim.json, sim.svg, sim.png"
 bench-maple: $(B)/tests/bench/$(BENCH_MAPLE)
 	$(Q)$< $(ARGS)
 
@@ -259,6 +262,7 @@ help:
 	@echo "make check      every test; ends with 'N passed, N failed, N skipped'"
 	@echo "make lab        the cases on real nested paging in an emulated machine (CASES='GLOB ...')"
 	@echo "make bench      figures of a component (BENCH=maple; MAPLE_KERNEL_SRC=DIR adds the kernel's tree; ARGS)"
+	@echo "                BENCH=sim predicts lock designs for 1 to 1024 vCPUs (ARGS=--quick)"
 	@echo "make lint       formatting and static checks"
 	@echo "make fuzz       the fuzz targets; SECONDS=N runs each that long"
 	@echo "make install    into PREFIX (/usr/local), DESTDIR respected"

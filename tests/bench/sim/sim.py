@@ -123,12 +123,12 @@ def predict(workload, design, vcpus, costs, seed, quick=False):
     run = Run(design, vcpus, costs, big_machine(costs), seed)
     if workload == "hammer":
         run.run(fault=True, ops=(20 if quick else 50) * max(vcpus, 50))
-    elif workload == "hotplug":
-        run.run(think_ns=costs["think"], hold_ns=costs["hold"], writer="same",
-                until_ns=(6 if quick else 20) * costs["operation"])
     else:
-        run.run(think_ns=costs["think"], hold_ns=costs["populate"], fault=True, writer="same",
-                until_ns=(10 if quick else 40) * costs["operation"])
+        # For a 99.9th percentile, however few vCPUs there are.
+        until_ns = max(20 * costs["operation"], (5000 if quick else 20000) * costs["think"] / vcpus)
+        fault = workload == "fault"
+        run.run(think_ns=costs["think"], hold_ns=costs["populate" if fault else "hold"],
+                fault=fault, writer="same", until_ns=until_ns)
     point = {"ops_per_us": run.ended / run.engine.now * 1000}
     for name, share in (("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0)):
         value = percentile(run.latencies, share)
