@@ -199,7 +199,7 @@ static int show_table(const struct reading *before, const struct reading *now,
 		add_row(table, name, value, rate_of(name, before, now));
 	/* On a terminal over the last one; else one after the other. */
 	if (!ret && isatty(STDOUT_FILENO))
-		fputs(before->values ? "\033[H" : "\033[H\033[2J", stdout);
+		fputs("\033[H\033[2J", stdout);
 	else if (!ret && before->values)
 		putchar('\n');
 	if (!ret && scols_print_table(table))

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The simulation of tests/bench/sim: its invariants, and that its plot can be made.
+# The simulation of tests/bench/sim: its invariants.
 
 cd "$(dirname "$0")/../.." || exit 1
 if [ "${LOCK:-region}" != region ]; then
