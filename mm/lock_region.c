@@ -201,6 +201,7 @@ static __attribute__((noinline)) struct region *try_slowly(struct region_tree *t
 				thread_holds.count++;
 				guard->slot = (char *)slot + COMMON;
 			}
+			SAMARA_PROBE3(lock_try, tree->id, guard->first, guard->last);
 			return region;
 		}
 		if (is_marked(tree, region))
@@ -229,6 +230,7 @@ struct region *region_try_read_lock_range(struct region_tree *tree, uint64_t add
 			samara_rcu_read_unlock();
 			rank_took(RANK_REGION);
 			thread_count(&self->counters[tree->id].success);
+			SAMARA_PROBE3(lock_try, tree->id, guard->first, guard->last);
 			return region;
 		}
 		thread_slot_drop(&self->slots.slot[0]);

@@ -69,12 +69,20 @@ fi
 # As documented in the header: "name N".
 sed -n '/^ \*   [a-z_]*(/p' mm/trace.h | grep -oE '[a-z_]+\([a-z_, ]*\)' |
 	awk -F '[(]' '{ print $1, gsub(",", ",", $2) + 1 }' | sort >"$DIR/documented"
-readelf -n "$SAMARA" | awk '
-	/Provider:/ { provider = $2 }
-	/Name:/ { name = $2 }
-	/Arguments:/ && provider == "samara" { print name, NF - 1 }' | sort -u >"$DIR/built"
+# probes FILE: what its ELF notes have, in the same form
+probes() {
+	readelf -n "$1" | awk '
+		/Provider:/ { provider = $2 }
+		/Name:/ { name = $2 }
+		/Arguments:/ && provider == "samara" { print name, NF - 1 }' | sort -u
+}
+probes "${SAMARA%/*}/libsamara-mm.so" >"$DIR/built"
 [ "$(wc -l <"$DIR/documented")" -ge 14 ] && diff "$DIR/documented" "$DIR/built" >"$DIR/diff"
-report $? "the ELF notes have each probe of mm/trace.h, with its arguments" "$(cat "$DIR/diff")"
+report $? "the library's ELF notes have each probe of mm/trace.h, with its arguments" "$(cat "$DIR/diff")"
+# The program has what it uses of the library: all but reback, unless it learns that too.
+probes "$SAMARA" | grep -v '^reback ' >"$DIR/program"
+grep -v '^reback ' "$DIR/documented" | diff - "$DIR/program" >"$DIR/diff"
+report $? "and so have the program's" "$(cat "$DIR/diff")"
 sed -nE 's/^\| `samara:([a-z_]+)` \| ([^|]*) \|.*/\1,\2/p' docs/tracing.md | awk -F , '{ print $1, NF - 1 }' |
 	sort | diff "$DIR/built" - >"$DIR/diff"
 report $? "docs/tracing.md has them all" "$(cat "$DIR/diff")"
