@@ -95,7 +95,7 @@ $(B)/samara: $(SAMARA_OBJ) $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 $(BREAKS:%=$(O)/broken-%.o): $(O)/broken-%.o: mm/lock_$(LOCK).c
 	@echo "  CC      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -DBROKEN_$(shell echo $* | tr a-z A-Z)=1 $(C_ALL) -MMD -MP -c -o $@ $<
-$(BREAKS:%=$(B)/broken-%/samara): $(B)/broken-%/samara: $(SAMARA_OBJ) $(O)/broken-%.o $(B)/libvmm.a $(B)/libdevices.a $(B)/libsamara-mm.a
+$(BREAKS:%=$(B)/broken-%/samara): $(B)/broken-%/samara: $(SAMARA_OBJ) $(O)/broken-%.o $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(VMM_LIBS) -pthread
 
