@@ -12,8 +12,8 @@
  * region that nobody reads; `same`, in the one that is read, where nobody reads.
  *
  * Each address depends on what was found at the last one, as it does where a look-up is followed by
- * work: no two overlap in the CPU. The cell 1.same.overlap goes without that: there a CPU has several
- * bare look-ups under way at once, while each hold waits for the last.
+ * work: no two overlap in the CPU. The cells 1.same.overlap and 2.same.overlap go without that: there a
+ * CPU has several bare look-ups under way at once, while each hold waits for the last.
  *
  * ns: wall-clock time of a thread, less the time that it was ready but kept off its CPU, by what it
  * did; the mean of the threads. With more threads than CPUs they keep each other off.
@@ -61,7 +61,8 @@ struct reader {
 	unsigned int index;
 	int where;
 	uint64_t done, ns;
-	uintptr_t found, depends; /* 1: what was found has a say in where to look next */
+	uintptr_t found;
+	bool overlaps;
 } __attribute__((aligned(128)));
 
 static void hold_once(uint64_t address, uintptr_t *found)
@@ -84,6 +85,21 @@ static void look_up_once(uint64_t address, uintptr_t *found)
 	samara_rcu_read_unlock();
 }
 
+/* @depends: what was found has a say in where to look next. */
+static inline __attribute__((always_inline)) void batch(struct reader *own, uint64_t base,
+							unsigned int *at, bool depends)
+{
+	for (unsigned int i = 0; i < BATCH; i++) {
+		uint64_t address = base + keys[own->index][*at];
+
+		if (bare)
+			look_up_once(address, &own->found);
+		else
+			hold_once(address, &own->found);
+		*at = (*at + 1 + (depends ? own->found & 1 : 0)) % KEYS;
+	}
+}
+
 static void *reader_main(void *arg)
 {
 	struct reader *own = arg;
@@ -95,15 +111,10 @@ static void *reader_main(void *arg)
 	kept_off = cell_kept_off_ns();
 	start = cell_now_ns();
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-		for (unsigned int i = 0; i < BATCH; i++) {
-			uint64_t address = base + keys[own->index][at];
-
-			if (bare)
-				look_up_once(address, &own->found);
-			else
-				hold_once(address, &own->found);
-			at = (at + 1 + (own->found & own->depends)) % KEYS;
-		}
+		if (own->overlaps)
+			batch(own, base, &at, false);
+		else
+			batch(own, base, &at, true);
 		own->done += BATCH;
 	}
 	own->ns = cell_now_ns() - start;
@@ -152,7 +163,7 @@ static void run(const struct cell *cell)
 	pthread_barrier_init(&together, NULL, cell->threads);
 	for (unsigned int i = 0; i < cell->threads; i++) {
 		reader[i] = (struct reader){
-			.index = i, .where = cell->what, .depends = cell->writer != OVERLAP};
+			.index = i, .where = cell->what, .overlaps = cell->writer == OVERLAP};
 		pthread_create(&thread[i], NULL, reader_main, &reader[i]);
 	}
 	if (cell->writer == ELSEWHERE || cell->writer == IN_SAME)
@@ -172,11 +183,11 @@ static void run(const struct cell *cell)
 
 int main(int argc, char **argv)
 {
-	static char objects[REGIONS], names[3 * 2 * 3 + 1][32];
+	static char objects[REGIONS], names[3 * 2 * 3 + 2][32];
 	static const unsigned int threads[] = {1, 2, 8};
 	static const char *const where[] = {"same", "diff"};
 	static const char *const writer[] = {"quiet", "elsewhere", "same"};
-	struct cell cells[3 * 2 * 3 + 1];
+	struct cell cells[3 * 2 * 3 + 2];
 	unsigned int count = 0;
 
 	bare = argc > 1 && !strcmp(argv[1], "rcu");
