@@ -212,7 +212,10 @@ int main(int argc, char **argv)
 							     .what = r,
 							     .writer = w};
 			}
-	cells[count++] = (struct cell){
-		.name = "1.same.overlap", .run = run, .threads = 1, .writer = OVERLAP};
+	for (unsigned int t = 0; t < 2; t++, count++) {
+		snprintf(names[count], sizeof(names[0]), "%u.same.overlap", threads[t]);
+		cells[count] = (struct cell){
+			.name = names[count], .run = run, .threads = threads[t], .writer = OVERLAP};
+	}
 	return cell_serve(cells, count);
 }
