@@ -295,6 +295,18 @@ static void test_read_and_write(void **state)
 		}
 	assert_int_equal(guest_mm_read(f->mm, BASE, back, 0), 0);
 	assert_int_equal(guest_mm_write(f->mm, BASE + PAGE - 1, bytes, 2), 0 - EFAULT);
+	/* Short ones, that are not pinned: the same rules, also where a page is not there. */
+	for (uint64_t length = 1; length <= 9; length++) {
+		assert_int_equal(guest_mm_write(f->mm, BASE + 2 * PAGE + 8, bytes, length),
+				 -EFAULT);
+		assert_int_equal(guest_mm_read(f->mm, BASE + 2 * PAGE + 8, back, length), 0);
+		assert_memory_equal(back, bytes + 2 * PAGE + 8, length);
+		assert_int_equal(guest_mm_read(f->mm, BASE + size + 8, back, length), -EFAULT);
+	}
+	plug(f, BASE + 100 * PAGE, PAGE, GUEST_MM_RDWR);
+	assert_int_equal(guest_mm_write(f->mm, BASE + 100 * PAGE + 6, "guest", 5), 0);
+	assert_int_equal(guest_mm_read(f->mm, BASE + 100 * PAGE, back, 16), 0);
+	assert_memory_equal(back, "\0\0\0\0\0\0guest\0\0\0\0\0", 16);
 	assert_int_equal(guest_mm_write(f->mm, BASE + PAGE, "samara", 6), 0);
 	assert_int_equal(guest_mm_read(f->mm, BASE + PAGE, back, 6), 0);
 	assert_memory_equal(back, "samara", 6);
