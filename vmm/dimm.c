@@ -475,6 +475,7 @@ static int insert(struct dimms *dimms, struct dimm *dimm, struct samara_error *e
 		memory_device_remove(device);
 		return samara_error_set(err, ret, "slot %u: %s", slot, strerror(-ret));
 	}
+	memory_device_set_plugged(device, device->size_bytes);
 	dimms->slots[slot] = dimm;
 	pthread_mutex_lock(&dimms->lock);
 	memset(&dimms->last[slot], 0, sizeof(dimms->last[slot]));

@@ -21,6 +21,7 @@ struct memory_devices {
 	struct memory_backend *backends; /* [L] */
 	struct memory_device *devices;   /* [L] in the order of their addresses */
 	unsigned int anonymous;          /* [L] devices without an id that there were */
+	_Atomic uint64_t plugged_bytes;  /* of all devices */
 };
 
 static int no_memory(const char *what, struct samara_error *err)
@@ -255,10 +256,20 @@ static uint64_t total_bytes(const struct memory_devices *devices, unsigned int *
 
 	*count = 0;
 	for (device = devices->devices; device; device = device->next) {
-		total += device->size_bytes;
+		total += device->own_place ? 0 : device->size_bytes;
 		++*count;
 	}
 	return total;
+}
+
+static int check_free(struct memory_devices *devices, const struct memory_device *device,
+		      struct samara_error *err)
+{
+	if (!taken_until(devices, device->gpa, device->size_bytes))
+		return 0;
+	return samara_error_set(
+		err, -EEXIST, "address range 0x%" PRIx64 "-0x%" PRIx64 " is in use by other memory",
+		device->gpa, device->gpa + device->size_bytes - 1);
 }
 
 static int check_given_place(struct memory_devices *devices, struct memory_device *device,
@@ -279,12 +290,7 @@ static int check_given_place(struct memory_devices *devices, struct memory_devic
 					":0x%" PRIx64 "]",
 					device->gpa, device->size_bytes, layout->hotplug_gpa,
 					layout->hotplug_bytes);
-	if (taken_until(devices, device->gpa, device->size_bytes))
-		return samara_error_set(err, -EEXIST,
-					"address range 0x%" PRIx64 "-0x%" PRIx64
-					" is in use by other memory",
-					device->gpa, device->gpa + device->size_bytes - 1);
-	return 0;
+	return check_free(devices, device, err);
 }
 
 static int find_place(struct memory_devices *devices, struct memory_device *device,
@@ -316,13 +322,15 @@ static int place(struct memory_devices *devices, struct memory_device *device,
 	if (count == MEMORY_MAP_HOLES)
 		return samara_error_set(err, -ENOSPC,
 					"there are %u memory devices, as many as can be", count);
+	device->gpa = request->gpa;
+	if (request->own_place)
+		return check_free(devices, device, err);
 	if (device->size_bytes > max_bytes - used_bytes)
 		return samara_error_set(err, -ENOSPC,
 					"not enough space, currently 0x%" PRIx64
 					" in use of total space for memory devices 0x%" PRIx64
 					" (--memory SIZE,max=SIZE sets it)",
 					used_bytes, max_bytes);
-	device->gpa = request->gpa;
 	if (request->gpa == MEMORY_DEVICES_ANYWHERE)
 		return find_place(devices, device, request->align_bytes, err);
 	return check_given_place(devices, device, request->align_bytes, err);
@@ -391,6 +399,7 @@ int memory_device_init(struct memory_devices *devices, struct memory_device *dev
 	device->node = request->node;
 	device->slot = -1;
 	device->hotplugged = request->hotplugged;
+	device->own_place = request->own_place;
 	ret = take_backend(devices, device, request->memdev, err);
 	if (!ret)
 		ret = place(devices, device, request, err);
@@ -426,6 +435,13 @@ int memory_device_add(struct memory_device *device, const char *type,
 	return 0;
 }
 
+void memory_device_set_plugged(struct memory_device *device, uint64_t bytes)
+{
+	uint64_t before = atomic_exchange(&device->plugged_bytes, bytes);
+
+	atomic_fetch_add(&device->owner->plugged_bytes, bytes - before);
+}
+
 void memory_device_remove(struct memory_device *device)
 {
 	struct memory_device **link = &device->owner->devices;
@@ -434,6 +450,7 @@ void memory_device_remove(struct memory_device *device)
 		link = &(*link)->next;
 	*link = device->next;
 	device->backend->used = false;
+	memory_device_set_plugged(device, 0);
 	qom_remove(device->owner->config.qom, device->path);
 }
 
@@ -463,6 +480,11 @@ int memory_devices_for_each(struct memory_devices *devices,
 		ret = visit(device, arg);
 	memory_devices_unlock(devices);
 	return ret;
+}
+
+uint64_t memory_devices_plugged_bytes(const struct memory_devices *devices)
+{
+	return atomic_load(&devices->plugged_bytes);
 }
 
 void memory_devices_begin_reset(struct memory_devices *devices)

@@ -50,7 +50,9 @@ struct memory_device_ops {
  * @id: NULL: it was given none
  * @path: its QOM path
  * @slot: -1: it has none
- * @requested_bytes, @plugged_bytes, @block_bytes: for virtio-mem; atomic, the kind's own to write
+ * @own_place: as in struct memory_device_request
+ * @plugged_bytes: how much of it is memory now; atomic, memory_device_set_plugged() writes it
+ * @requested_bytes, @block_bytes: for virtio-mem; atomic, the kind's own to write
  * @next: under memory_devices_lock()
  *
  * The others are immutable.
@@ -64,7 +66,7 @@ struct memory_device {
 	uint64_t size_bytes;
 	uint32_t node;
 	int slot;
-	bool hotplugged;
+	bool hotplugged, own_place;
 	_Atomic uint64_t requested_bytes, plugged_bytes, block_bytes;
 	struct memory_device *next;
 };
@@ -136,6 +138,13 @@ int memory_devices_unplug(struct memory_devices *devices, const char *id, struct
 int memory_devices_for_each(struct memory_devices *devices,
 			    int (*visit)(const struct memory_device *device, void *arg), void *arg);
 
+/**
+ * memory_devices_plugged_bytes() - how much memory the guest has by them now
+ *
+ * Context: Any thread; does not sleep, takes no lock.
+ */
+uint64_t memory_devices_plugged_bytes(const struct memory_devices *devices);
+
 /* ---- For a reset ----------------------------------------------------------------------------- */
 
 /**
@@ -165,13 +174,15 @@ unsigned int memory_devices_ranges(struct memory_devices *devices, struct memory
  * @memdev: id of its backend
  * @gpa: MEMORY_DEVICES_ANYWHERE, or where it is to be
  * @align_bytes: a power of two that its gpa shall be a multiple of
+ * @own_place: @gpa was kept for it alone when the address space was laid out: it takes nothing of
+ * the place and the max_bytes that the others share
  */
 struct memory_device_request {
 	const char *id, *memdev;
 	uint32_t node;
 	gpa_t gpa;
 	uint64_t align_bytes;
-	bool hotplugged;
+	bool hotplugged, own_place;
 };
 
 /**
@@ -194,6 +205,13 @@ void memory_device_fini(struct memory_device *device);
  */
 int memory_device_add(struct memory_device *device, const char *type,
 		      const struct qom_property *properties, struct samara_error *err);
+
+/**
+ * memory_device_set_plugged() - note how much of a device that was added is memory now
+ *
+ * Context: one thread at a time for each device; the lock need not be held. Does not sleep.
+ */
+void memory_device_set_plugged(struct memory_device *device, uint64_t bytes);
 
 /* Take it out of the list, away from its path, and free its backend for others. */
 void memory_device_remove(struct memory_device *device);

@@ -122,9 +122,6 @@ extern const struct qmp_command *const qmp_command_tables[];
 /* Those about memory devices (qmp_memory.c). */
 extern const struct qmp_command qmp_memory_commands[];
 
-/* samara's own about virtio devices (qmp_virtio.c). */
-extern const struct qmp_command qmp_virtio_commands[];
-
 /* The events, by enum vm_event; ended by an entry without a name (qmp_event.c). */
 extern const struct qmp_event qmp_events[];
 

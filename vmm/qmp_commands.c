@@ -341,5 +341,4 @@ static const struct qmp_command commands[] = {
 	COMMAND(NULL, NULL, NULL),
 };
 
-const struct qmp_command *const qmp_command_tables[] = {commands, qmp_memory_commands,
-							qmp_virtio_commands, NULL};
+const struct qmp_command *const qmp_command_tables[] = {commands, qmp_memory_commands, NULL};

@@ -162,8 +162,34 @@ static int add_dimm(struct qmp_call *call)
 					   &call->err));
 }
 
+static const struct qmp_arg virtio_mem_args[] = {MEMBER("driver", STRING),
+						 OPTION("id", STRING),
+						 OPTION("memdev", STRING),
+						 OPTION("node", SIZE),
+						 OPTION("memaddr", SIZE),
+						 OPTION("block-size", SIZE),
+						 OPTION("requested-size", SIZE),
+						 OPTION("prealloc", BOOL),
+						 OPTION("bus", STRING),
+						 OPTION("addr", ANY),
+						 END};
+
+/*
+ * A kernel looks through the DSDT for virtio-mmio devices when it boots, and their ranges are laid
+ * out before.
+ */
+static int refuse_virtio_mem(struct qmp_call *call)
+{
+	return samara_error_set(&call->err, -EOPNOTSUPP,
+				"virtio-mem devices are made when the VM is started (--virtio-mem "
+				"id=ID,size=SIZE,...), as large as they may ever be; qom-set "
+				"requested-size changes how much of one is memory");
+}
+
 static const struct qmp_variant drivers[] = {
 	{"pc-dimm", dimm_args, add_dimm},
+	{"virtio-mem-device", virtio_mem_args, refuse_virtio_mem},
+	{"virtio-mem-pci", virtio_mem_args, refuse_virtio_mem},
 	{NULL, NULL, NULL},
 };
 
@@ -254,23 +280,14 @@ static int query_memory_devices(struct qmp_call *call)
 	return qmp_answer(call, list);
 }
 
-static int add_plugged(const struct memory_device *device, void *total)
-{
-	*(uint64_t *)total += device->ops->kind == MEMORY_DEVICE_DIMM
-				      ? device->size_bytes
-				      : atomic_load(&device->plugged_bytes);
-	return 0;
-}
-
 static const struct qmp_arg summary_members[] = {MEMBER("base-memory", SIZE),
 						 MEMBER("plugged-memory", SIZE), END};
 static const struct qmp_arg summary_result = {NULL, QMP_ARG_OBJECT, false, NULL, summary_members};
 
 static int query_memory_size_summary(struct qmp_call *call)
 {
-	uint64_t plugged_bytes = 0;
+	uint64_t plugged_bytes = memory_devices_plugged_bytes(vm_memory_devices(call->vm));
 
-	memory_devices_for_each(vm_memory_devices(call->vm), add_plugged, &plugged_bytes);
 	return qmp_answer(call, json_pack("{s:o, s:o}", "base-memory",
 					  qmp_number(vm_get_config(call->vm)->memory_bytes),
 					  "plugged-memory", qmp_number(plugged_bytes)));

@@ -219,6 +219,7 @@ void vm_destroy(struct vm *vm)
 	vm_machine_destroy(vm);
 	pthread_mutex_unlock(&vm->control);
 	dimms_stop(vm->devices.dimms);
+	vm_virtio_destroy(vm);
 	memory_devices_destroy(vm->memory_devices);
 	vm_devices_destroy(vm);
 	qom_destroy(vm->qom);

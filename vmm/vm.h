@@ -148,32 +148,6 @@ int vm_vcpu_tid(struct vm *vm, unsigned int index);
  */
 int vm_add_listener(struct vm *vm, vm_event_fn *listener, void *arg);
 
-struct virtio_balloon;
-struct virtio_mem;
-
-/**
- * vm_balloon() - its balloon, NULL: it has none
- * vm_virtio_mem() - the virtio-mem device of that id, NULL: there is none
- * vm_virtio_mem_at() - of that index, for a listing, with its id
- *
- * They live as long as the VM. Context: Does not sleep.
- */
-struct virtio_balloon *vm_balloon(struct vm *vm);
-struct virtio_mem *vm_virtio_mem(struct vm *vm, const char *id);
-struct virtio_mem *vm_virtio_mem_at(struct vm *vm, unsigned int index, const char **id);
-
-/**
- * vm_memory_fn - the guest has changed what it has of memory
- * @id: of the virtio-mem device; NULL: the balloon
- * @bytes: what is plugged; what is in the balloon
- *
- * Context: any thread; must not sleep for long, nor reset, pause or resume the VM.
- */
-typedef void vm_memory_fn(const char *id, uint64_t bytes, void *arg);
-
-/* Have a function called for that. Context: before vm_run(), by the thread that created the VM. */
-void vm_set_memory_listener(struct vm *vm, vm_memory_fn *listener, void *arg);
-
 struct bus_counters;
 
 /**

@@ -83,8 +83,6 @@ struct vm {
 	bool paused;                   /* C: vCPUs sleep, or will when they are started */
 	bool let_go;                   /* C: held writes were let go, to end vCPUs */
 	struct vm_listener *listeners; /* R */
-	vm_memory_fn *memory_listener; /* R; NULL: nobody listens */
-	void *memory_listener_arg;     /* R */
 	unsigned int listener_count;   /* R */
 	pthread_mutex_t error_lock;
 	struct samara_error error; /* E: the first one */
@@ -110,7 +108,8 @@ void vm_devices_stop(struct vm *vm);
 
 /*
  * vm_virtio.c: the virtio devices, and their places in the address map. Place: before memory is
- * created. Create, destroy, reset, connect: as those of vm_devices.c. Pause, resume: @control held.
+ * created. Create, destroy, reset, connect: as those of vm_devices.c. Pause: as resume, or the VM has ended; resume:
+ * @control held.
  */
 int vm_virtio_place(struct vm *vm, struct samara_error *err);
 int vm_virtio_create(struct vm *vm, struct samara_error *err);

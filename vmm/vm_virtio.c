@@ -11,23 +11,21 @@
 #include <unistd.h>
 #include <linux/virtio_mmio.h>
 
-#include "devices/virtio_balloon.h"
-#include "devices/virtio_mem.h"
 #include "devices/virtio_mmio.h"
+#include "vmm/balloon.h"
+#include "vmm/virtio_memory.h"
 #include "vmm/virtio_slots.h"
 #include "vmm/vm_internal.h"
 
 /**
  * struct slot - a device at its place
  *
- * Immutable after vm_virtio_create(). Exactly one of @balloon and @mem is there.
+ * Immutable after vm_virtio_create(). Exactly one of @balloon and @memory is there.
  */
 struct slot {
-	struct vm *vm;
-	const char *id; /* of a virtio-mem */
 	struct irq irq;
-	struct virtio_balloon *balloon;
-	struct virtio_mem *mem;
+	struct balloon *balloon;
+	struct virtio_memory *memory;
 	struct virtio_device *device; /* theirs */
 	struct virtio_mmio mmio;
 	bool attached; /* to the bus */
@@ -48,15 +46,6 @@ static void report(void *arg, const char *line)
 {
 	(void)arg;
 	fprintf(stderr, "samara: warning: %s\n", line);
-}
-
-static void changed(void *arg, uint64_t bytes)
-{
-	const struct slot *slot = arg;
-	const struct vm *vm = slot->vm;
-
-	if (vm->memory_listener)
-		vm->memory_listener(slot->id, bytes, vm->memory_listener_arg);
 }
 
 /* ---- Life -------------------------------------------------------------------------------------- */
@@ -84,7 +73,6 @@ static int take_slot(struct vm *vm, struct slot **slot, struct samara_error *err
 	struct vm_virtio *virtio = vm->devices.virtio;
 
 	*slot = &virtio->slots[virtio->count];
-	(*slot)->vm = vm;
 	(*slot)->irq.eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if ((*slot)->irq.eventfd < 0)
 		return samara_error_set(err, -errno, "eventfd for an interrupt: %s",
@@ -107,61 +95,48 @@ static int attach(struct vm *vm, struct slot *slot, const char *name, struct sam
 
 static int create_balloon(struct vm *vm, struct samara_error *err)
 {
-	const struct balloon_options *options = &vm->config->balloon;
-	struct virtio_balloon_setup setup = {
-		.name = "balloon",
-		.mm = vm->mm,
-		.packed = options->packed,
-		.deflate_on_oom = options->deflate_on_oom,
-		.reporting = options->reporting,
+	struct balloon_config config = {
+		.devices = vm->memory_devices,
+		.options = &vm->config->balloon,
+		.memory_bytes = vm->config->memory_bytes,
 		.report = report,
-		.changed = changed,
 	};
 	struct slot *slot;
 	int ret;
 
-	if (!options->present)
+	if (!config.options->present)
 		return 0;
 	ret = take_slot(vm, &slot, err);
 	if (ret)
 		return ret;
-	setup.irq = slot->irq;
-	setup.arg = slot;
-	ret = virtio_balloon_create(&setup, &slot->balloon, err);
+	config.irq = slot->irq;
+	ret = balloon_create(&config, &slot->balloon, err);
 	if (ret)
 		return ret;
-	slot->device = virtio_balloon_device(slot->balloon);
-	return attach(vm, slot, setup.name, err);
+	vm_set_balloon(vm, balloon_control(slot->balloon));
+	slot->device = virtio_balloon_device(balloon_device(slot->balloon));
+	return attach(vm, slot, "balloon", err);
 }
 
 static int create_mem(struct vm *vm, unsigned int index, struct samara_error *err)
 {
-	const struct virtio_mem_options *options = &vm->config->virtio_mems[index];
-	struct virtio_mem_setup setup = {
-		.name = options->id,
-		.mm = vm->mm,
+	struct virtio_memory_config config = {
+		.devices = vm->memory_devices,
+		.options = &vm->config->virtio_mems[index],
 		.gpa = vm->virtio_mem_gpas[index],
-		.size_bytes = options->size_bytes,
-		.block_bytes = options->block_bytes,
-		.requested_bytes = options->requested_bytes,
-		.node = options->node,
-		.packed = options->packed,
 		.report = report,
-		.changed = changed,
 	};
 	struct slot *slot;
 	int ret = take_slot(vm, &slot, err);
 
 	if (ret)
 		return ret;
-	slot->id = options->id;
-	setup.irq = slot->irq;
-	setup.arg = slot;
-	ret = virtio_mem_create(&setup, &slot->mem, err);
+	config.irq = slot->irq;
+	ret = virtio_memory_create(&config, &slot->memory, err);
 	if (ret)
 		return ret;
-	slot->device = virtio_mem_device(slot->mem);
-	return attach(vm, slot, setup.name, err);
+	slot->device = virtio_mem_device(virtio_memory_device(slot->memory));
+	return attach(vm, slot, config.options->id, err);
 }
 
 int vm_virtio_create(struct vm *vm, struct samara_error *err)
@@ -186,8 +161,8 @@ void vm_virtio_destroy(struct vm *vm)
 
 		if (slot->attached)
 			bus_detach(vm->devices.mmio, slot_gpa(i), NULL);
-		virtio_balloon_destroy(slot->balloon);
-		virtio_mem_destroy(slot->mem);
+		balloon_destroy(slot->balloon);
+		virtio_memory_destroy(slot->memory);
 		close(slot->irq.eventfd);
 	}
 	free(virtio);
@@ -203,8 +178,8 @@ int vm_virtio_reset(struct vm *vm, struct samara_error *err)
 		struct slot *slot = &virtio->slots[i];
 		int ret = 0;
 
-		if (slot->mem)
-			ret = virtio_mem_reset(slot->mem, err);
+		if (slot->memory)
+			ret = virtio_mem_reset(virtio_memory_device(slot->memory), err);
 		else
 			virtio_device_reset(slot->device);
 		if (ret)
@@ -247,44 +222,4 @@ void vm_virtio_resume(struct vm *vm)
 {
 	for (unsigned int i = 0; i < vm->devices.virtio->count; i++)
 		virtio_device_resume(vm->devices.virtio->slots[i].device);
-}
-
-/* ---- Questions --------------------------------------------------------------------------------- */
-
-struct virtio_balloon *vm_balloon(struct vm *vm)
-{
-	for (unsigned int i = 0; i < vm->devices.virtio->count; i++)
-		if (vm->devices.virtio->slots[i].balloon)
-			return vm->devices.virtio->slots[i].balloon;
-	return NULL;
-}
-
-struct virtio_mem *vm_virtio_mem_at(struct vm *vm, unsigned int index, const char **id)
-{
-	for (unsigned int i = 0; i < vm->devices.virtio->count; i++) {
-		const struct slot *slot = &vm->devices.virtio->slots[i];
-
-		if (!slot->mem || index--)
-			continue;
-		*id = slot->id;
-		return slot->mem;
-	}
-	return NULL;
-}
-
-struct virtio_mem *vm_virtio_mem(struct vm *vm, const char *id)
-{
-	struct virtio_mem *mem;
-	const char *name;
-
-	for (unsigned int i = 0; (mem = vm_virtio_mem_at(vm, i, &name)) != NULL; i++)
-		if (!strcmp(name, id))
-			return mem;
-	return NULL;
-}
-
-void vm_set_memory_listener(struct vm *vm, vm_memory_fn *listener, void *arg)
-{
-	vm->memory_listener = listener;
-	vm->memory_listener_arg = arg;
 }
