@@ -82,7 +82,7 @@ extern const struct operation_kind reback_operation;                 /* reback.c
  * struct operation - one on its way; all of it belongs to the thread that runs it
  * @range: what it works on
  * @to: remap: the target
- * @undo, @erase: stores that are prepared
+ * @undo, @erase: stores that are prepared; protect stores its region by @erase
  */
 struct operation {
 	const struct operation_kind *kind;

@@ -120,7 +120,6 @@ int window_create(struct window *window, const struct uffd *uffd, unsigned int u
 		.size_bytes = config->size_bytes,
 		.own = {.fd = -1},
 		.pieces = MTREE_INIT(pieces, MT_FLAGS_USE_RCU | MT_FLAGS_LOCK_EXTERN),
-		.node = config->numa == GUEST_MM_NUMA_ANY ? -1 : (int)config->node,
 	};
 	ret = make(window, uffd, uffd_count, config, err);
 	if (ret) {

@@ -46,7 +46,6 @@ struct window {
 	bool can_protect;             /* I: registered for write protection */
 	const struct uffd *uffd;      /* I: one for each stripe */
 	uint64_t stripe_bytes;        /* I */
-	int node;                     /* I: NUMA node wished for, or -1 */
 	struct stage stage;           /* locks of its own */
 	struct around around;         /* a */
 	struct page_bitmap present;   /* a */
