@@ -83,7 +83,7 @@ $(B)/libsamara-mm.so: $(B)/libsamara-mm.so.0
 	$(Q)ln -sf $(<F) $@
 
 # Calls of our own code that --inject (vmm/inject_wrap.c) and tests/lib/interpose.c can make fail.
-WRAPPED := malloc calloc realloc posix_memalign mmap madvise fallocate ioctl mremap pwrite
+WRAPPED := malloc calloc realloc posix_memalign mmap madvise fallocate ioctl mremap
 
 SAMARA_OBJ := $(O)/vmm/main.o $(O)/vmm/inject_wrap.o
 

@@ -146,22 +146,6 @@ static int map_stage(const struct range *range, struct reback *reback)
 	return ret;
 }
 
-static int write_file(int fd, const char *from, uint64_t size_bytes, uint64_t offset)
-{
-	while (size_bytes) {
-		ssize_t done = pwrite(fd, from, size_bytes, (off_t)offset);
-
-		if (done < 0 && errno != EINTR)
-			return -errno;
-		if (done > 0) {
-			from += done;
-			size_bytes -= (uint64_t)done;
-			offset += (uint64_t)done;
-		}
-	}
-	return 0;
-}
-
 static int copy_run(const struct window *window, const struct reback *reback, gpa_t gpa,
 		    uint64_t size_bytes)
 {
@@ -169,9 +153,6 @@ static int copy_run(const struct window *window, const struct reback *reback, gp
 	uint64_t done;
 	int ret = 0;
 
-	if (backing->shared)
-		return write_file(backing->fd, window_hva(window, gpa), size_bytes,
-				  backing_offset(backing, gpa));
 	while (size_bytes && !ret) {
 		ret = uffd_copy(window_uffd(window, gpa), backing_hva(backing, gpa),
 				window_hva(window, gpa), window_in_stripe(window, gpa, size_bytes),

@@ -9,21 +9,26 @@
 #include "vmm/stress_rng.h"
 
 const char *const inject_place_names[INJECT_PLACES] = {
-	[INJECT_ALLOC] = "alloc",         [INJECT_MMAP] = "mmap",
-	[INJECT_MADVISE] = "madvise",     [INJECT_MREMAP] = "mremap",
-	[INJECT_PWRITE] = "pwrite",       [INJECT_FALLOCATE] = "fallocate",
-	[INJECT_UFFD_COPY] = "uffd-copy", [INJECT_UFFD_ZERO] = "uffd-zero",
-	[INJECT_UFFD_MOVE] = "uffd-move", [INJECT_UFFD_PROTECT] = "uffd-protect",
-	[INJECT_UFFD_WAKE] = "uffd-wake", [INJECT_KVM_RUN] = "kvm-run",
+	[INJECT_ALLOC] = "alloc",
+	[INJECT_MMAP] = "mmap",
+	[INJECT_MADVISE] = "madvise",
+	[INJECT_MREMAP] = "mremap",
+	[INJECT_FALLOCATE] = "fallocate",
+	[INJECT_UFFD_COPY] = "uffd-copy",
+	[INJECT_UFFD_ZERO] = "uffd-zero",
+	[INJECT_UFFD_MOVE] = "uffd-move",
+	[INJECT_UFFD_PROTECT] = "uffd-protect",
+	[INJECT_UFFD_WAKE] = "uffd-wake",
+	[INJECT_KVM_RUN] = "kvm-run",
 	[INJECT_KVM_SETUP] = "kvm-setup",
 };
 
 /* What a call there fails with; as the kernel would when memory is short or pages are in use. */
 static const int codes[INJECT_PLACES] = {
-	[INJECT_ALLOC] = ENOMEM,        [INJECT_MMAP] = ENOMEM,      [INJECT_MADVISE] = ENOMEM,
-	[INJECT_FALLOCATE] = ENOSPC,    [INJECT_MREMAP] = ENOMEM,    [INJECT_PWRITE] = ENOSPC,
-	[INJECT_UFFD_COPY] = ENOMEM,    [INJECT_UFFD_ZERO] = ENOMEM, [INJECT_UFFD_MOVE] = EBUSY,
-	[INJECT_UFFD_PROTECT] = ENOMEM, [INJECT_KVM_RUN] = EINTR,    [INJECT_KVM_SETUP] = ENOMEM,
+	[INJECT_ALLOC] = ENOMEM,     [INJECT_MMAP] = ENOMEM,      [INJECT_MADVISE] = ENOMEM,
+	[INJECT_FALLOCATE] = ENOSPC, [INJECT_MREMAP] = ENOMEM,    [INJECT_UFFD_COPY] = ENOMEM,
+	[INJECT_UFFD_ZERO] = ENOMEM, [INJECT_UFFD_MOVE] = EBUSY,  [INJECT_UFFD_PROTECT] = ENOMEM,
+	[INJECT_KVM_RUN] = EINTR,    [INJECT_KVM_SETUP] = ENOMEM,
 };
 
 #define DELAY_MAX_NS (60 * STRESS_NS_PER_S)
@@ -44,8 +49,7 @@ static int bad(struct samara_error *err, const char *text, const char *why)
 	return samara_error_set(
 		err, -EINVAL,
 		"--inject %s: %s; PLACE:ODDS[:DELAY], as uffd-copy:100:2ms; places: "
-		"all, alloc, mmap, mremap, madvise, fallocate, pwrite, uffd-copy, uffd-zero, "
-		"uffd-move, "
+		"all, alloc, mmap, mremap, madvise, fallocate, uffd-copy, uffd-zero, uffd-move, "
 		"uffd-protect, uffd-wake, kvm-run, kvm-setup",
 		text, why);
 }

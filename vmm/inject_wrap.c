@@ -25,7 +25,6 @@ void *__real_mmap(void *address, size_t length, int prot, int flags, int fd, off
 int __real_madvise(void *address, size_t length, int advice);
 int __real_fallocate(int fd, int mode, off_t offset, off_t length);
 void *__real_mremap(void *old, size_t old_length, size_t length, int flags, void *address);
-ssize_t __real_pwrite(int fd, const void *from, size_t length, off_t offset);
 int __real_ioctl(int fd, unsigned long request, void *argument);
 
 void *__wrap_malloc(size_t size);
@@ -36,7 +35,6 @@ void *__wrap_mmap(void *address, size_t length, int prot, int flags, int fd, off
 int __wrap_madvise(void *address, size_t length, int advice);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t length);
 void *__wrap_mremap(void *old, size_t old_length, size_t length, int flags, ...);
-ssize_t __wrap_pwrite(int fd, const void *from, size_t length, off_t offset);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 
 static inline bool struck(enum inject_place place)
@@ -100,11 +98,6 @@ void *__wrap_mremap(void *old, size_t old_length, size_t length, int flags, ...)
 		va_end(args);
 	}
 	return __real_mremap(old, old_length, length, flags, address);
-}
-
-ssize_t __wrap_pwrite(int fd, const void *from, size_t length, off_t offset)
-{
-	return struck(INJECT_PWRITE) ? -1 : __real_pwrite(fd, from, length, offset);
 }
 
 /* INJECT_PLACES: none. */

@@ -18,7 +18,6 @@ void *__real_mmap(void *address, size_t length, int prot, int flags, int fd, off
 int __real_madvise(void *address, size_t length, int advice);
 int __real_fallocate(int fd, int mode, off_t offset, off_t length);
 void *__real_mremap(void *old, size_t old_length, size_t length, int flags, void *address);
-ssize_t __real_pwrite(int fd, const void *bytes, size_t length, off_t offset);
 int __real_ioctl(int fd, unsigned long request, void *argument);
 
 void *__wrap_malloc(size_t size);
@@ -29,7 +28,6 @@ void *__wrap_mmap(void *address, size_t length, int prot, int flags, int fd, off
 int __wrap_madvise(void *address, size_t length, int advice);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t length);
 void *__wrap_mremap(void *old, size_t old_length, size_t length, int flags, void *address);
-ssize_t __wrap_pwrite(int fd, const void *bytes, size_t length, off_t offset);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 
 /* This thread's order. */
@@ -42,7 +40,7 @@ static __thread struct {
 /* Everybody's: atomic. */
 static unsigned int random_calls, random_odds;
 static unsigned long random_failures;
-static unsigned long counts[11];
+static unsigned long counts[10];
 
 static __thread uint64_t dice;
 
@@ -160,11 +158,6 @@ void *__wrap_mremap(void *old, size_t old_length, size_t length, int flags, void
 	return fails(INTERPOSE_MREMAP, ENOMEM)
 		       ? MAP_FAILED
 		       : __real_mremap(old, old_length, length, flags, address);
-}
-
-ssize_t __wrap_pwrite(int fd, const void *bytes, size_t length, off_t offset)
-{
-	return fails(INTERPOSE_PWRITE, ENOSPC) ? -1 : __real_pwrite(fd, bytes, length, offset);
 }
 
 int __wrap_ioctl(int fd, unsigned long request, ...)

@@ -20,8 +20,7 @@ enum interpose_call {
 	INTERPOSE_PROTECT = 1 << 7,  /* ioctl(UFFDIO_WRITEPROTECT) */
 	INTERPOSE_REGISTER = 1 << 8, /* ioctl(UFFDIO_REGISTER) */
 	INTERPOSE_MREMAP = 1 << 9,
-	INTERPOSE_PWRITE = 1 << 10,
-	INTERPOSE_ALL = (1 << 11) - 1,
+	INTERPOSE_ALL = (1 << 10) - 1,
 };
 
 /**
