@@ -651,6 +651,90 @@ static int resize(const char *path, int count, char **list, struct samara_error 
 	return ret;
 }
 
+/* ---- balloon --------------------------------------------------------------------------------- */
+
+static int look_at_balloon(const struct wait *wait, const char *event, const json_t *data,
+			   struct samara_error *err)
+{
+	(void)err;
+	if (strcmp(event, "BALLOON_CHANGE"))
+		return 0;
+	*wait->now_bytes = ctl_number(data, "actual");
+	return *wait->now_bytes == wait->goal_bytes;
+}
+
+/* What the guest has now, and what it will have when it has done as asked: balloons hold pages. */
+static int find_balloon_goal(struct qmp_client *client, uint64_t wanted_bytes, uint64_t *now_bytes,
+			     uint64_t *goal_bytes, struct samara_error *err)
+{
+	json_t *balloon = NULL, *summary = NULL;
+	uint64_t given_bytes;
+	int ret;
+
+	ret = run(client, "query-balloon", NULL, &balloon, err);
+	if (!ret)
+		ret = run(client, "query-memory-size-summary", NULL, &summary, err);
+	given_bytes = ctl_number(summary, "base-memory") + ctl_number(summary, "plugged-memory");
+	*now_bytes = ctl_number(balloon, "actual");
+	*goal_bytes = given_bytes;
+	if (wanted_bytes < given_bytes)
+		*goal_bytes -= (given_bytes - wanted_bytes) & ~(SAMARA_PAGE_BYTES - 1);
+	json_decref(balloon);
+	json_decref(summary);
+	return ret;
+}
+
+static int fill_balloon(struct qmp_client *client, const struct words *words, uint64_t wanted_bytes,
+			struct samara_error *err)
+{
+	uint64_t now_bytes = 0;
+	struct wait wait = {
+		.client = client,
+		.what = "balloon",
+		.timeout_s = words->timeout_s,
+		.look = look_at_balloon,
+		.started_ms = now_ms(),
+		.now_bytes = &now_bytes,
+	};
+	char left[32], wanted[24];
+	bool running = false;
+	int ret = find_balloon_goal(client, wanted_bytes, &now_bytes, &wait.goal_bytes, err);
+
+	if (!ret)
+		ret = is_running(client, &running, err);
+	snprintf(wanted, sizeof(wanted), "0x%" PRIx64, wanted_bytes);
+	if (!ret)
+		ret = run(client, "balloon", json_pack("{s:s}", "value", wanted), NULL, err);
+	if (!ret && running && now_bytes != wait.goal_bytes)
+		ret = wait_for_guest(&wait, err);
+	if (ret)
+		return ret;
+	ctl_format_size(left, sizeof(left), wait.goal_bytes);
+	if (running)
+		printf("the guest has %s left (%.1f s)\n", left, seconds_since(wait.started_ms));
+	else
+		printf("the guest will have %s left, when it runs\n", left);
+	return 0;
+}
+
+static int balloon(const char *path, int count, char **list, struct samara_error *err)
+{
+	struct qmp_client *client = NULL;
+	struct words words;
+	uint64_t bytes = 0;
+	int ret = parse_words(count, list, "--timeout", &words, err);
+
+	if (!ret && parse_size(words.operand, "SIZE", &bytes, err))
+		ret = err->code = -EINVAL;
+	if (ret)
+		return ret;
+	ret = qmp_client_connect(path, &client, err);
+	if (!ret)
+		ret = fill_balloon(client, &words, bytes, err);
+	qmp_client_close(client);
+	return ret;
+}
+
 /* ---- events ---------------------------------------------------------------------------------- */
 
 static int events(const char *path, int count, char **list, struct samara_error *err)
@@ -682,6 +766,7 @@ const struct ctl_verb ctl_long_verbs[] = {
 	 "give the guest a DIMM, wait until it has it"},
 	{"unplug", "ID", 1, unplug, "ask the guest for a DIMM back, wait until it is"},
 	{"resize", "SIZE", 1, resize, "give the guest that much memory in all (virtio-mem)"},
+	{"balloon", "SIZE", 1, balloon, "have the guest give the host what it has beyond SIZE"},
 	{"devices", "[--json]", 0, devices, "list memory devices"},
 	{"events", "", 0, events, "print what happens, a line of JSON each, until the VM ends"},
 	{NULL, NULL, 0, NULL, NULL},

@@ -392,12 +392,12 @@ static __attribute__((unused)) uint64_t plugged_bytes(int fd)
 /* ---- A guest that works, and samara ctl -------------------------------------------------------- */
 
 /* A kernel's part: takes what is plugged, and lets go or refuses what it is asked for. */
-struct guest {
+struct dimm_guest {
 	pthread_t thread;
 	atomic_bool stop, refuses;
 };
 
-static __attribute__((unused)) void work_off_news(struct guest *guest)
+static __attribute__((unused)) void work_off_news(struct dimm_guest *guest)
 {
 	uint32_t slot;
 
@@ -421,7 +421,7 @@ static __attribute__((unused)) void work_off_news(struct guest *guest)
 static __attribute__((unused)) void *run_guest(void *arg)
 {
 	struct pollfd irq = {.fd = straw.irq, .events = POLLIN};
-	struct guest *guest = arg;
+	struct dimm_guest *guest = arg;
 	eventfd_t count;
 
 	while (!guest->stop) {
@@ -432,14 +432,14 @@ static __attribute__((unused)) void *run_guest(void *arg)
 	return NULL;
 }
 
-static __attribute__((unused)) void start_guest(struct guest *guest)
+static __attribute__((unused)) void start_guest(struct dimm_guest *guest)
 {
 	guest->stop = false;
 	guest->refuses = false;
 	assert_int_equal(pthread_create(&guest->thread, NULL, run_guest, guest), 0);
 }
 
-static __attribute__((unused)) void stop_guest(struct guest *guest)
+static __attribute__((unused)) void stop_guest(struct dimm_guest *guest)
 {
 	guest->stop = true;
 	pthread_join(guest->thread, NULL);

@@ -273,7 +273,7 @@ static void clients_do_not_disturb_each_other(void **state)
 	int numbers[4] = {0, 1, 2, 3}, fd = peer_greet(), deaf = peer_greet(), i;
 	struct guest_mm_stats stats;
 	pthread_t threads[4];
-	struct guest guest;
+	struct dimm_guest guest;
 
 	(void)state;
 	start_guest(&guest);

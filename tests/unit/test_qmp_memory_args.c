@@ -322,7 +322,7 @@ static int quiet_ctl(const char *verb, const char *a, const char *b, const char 
 static void ctl_waits_for_the_guest(void **state)
 {
 	int fd = peer_greet();
-	struct guest guest;
+	struct dimm_guest guest;
 
 	(void)state;
 	start_guest(&guest);

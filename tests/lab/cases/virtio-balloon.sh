@@ -29,23 +29,35 @@ for packed in on off; do
 	rm -f "$CONSOLE"
 	boot_background --memory 512M --qmp "unix:$SOCKET" --balloon="packed=$packed"
 	wait_line '^guest: memory was used'
-	wait_virtio reported-pages -gt 10000
-	execute x-samara-balloon-stats '{"interval":1}'
-	wait_virtio stats-updated -gt 0
-	cat "$CASE/virtio"
+	wait_virtio balloon0 reported-pages -gt 10000
+	set_property balloon0 guest-stats-polling-interval 1
+	until property balloon0 guest-stats | grep -q '"last-update": [1-9]'; do
+		kill -0 "$pid" 2>/dev/null || fail "samara ended before the guest told of its memory"
+		usleep 100000
+	done
+	cat "$CASE/property"
+	expect_line '"stat-total-memory": [1-9]' "$CASE/property"
+	expect_line '"stat-free-memory": [1-9]' "$CASE/property"
+	"$SAMARA" ctl "$SOCKET" events >"$CASE/out/events-$packed" &
+	listener=$!
 	before=$(populated)
-	execute x-samara-balloon "{\"size\":$((128 * MIB))}"
-	wait_virtio actual -eq $((128 * MIB))
+	ctl balloon 384M --timeout 200
+	expect_line '^the guest has 384 MiB left' "$CASE/ctl"
+	ctl raw '{"execute":"query-balloon"}'
+	expect_line "\"actual\": $((384 * MIB))\$" "$CASE/ctl"
 	echo "populated: $before, then $(populated)"
-	[ "$(virtio inflated-pages)" -ge 32768 ] || fail "pages are missing"
-	[ "$(virtio wild-pages)" -eq 0 ] && [ "$(virtio needed-resets)" -eq 0 ] || fail "the driver broke rules"
-	execute x-samara-balloon '{"size":0}'
-	wait_virtio actual -eq 0
-	echo "samara's share of all this: $(virtio work-ns) ns"
-	[ "$(virtio deflated-pages)" -ge 32768 ] || fail "pages did not come back"
-	cat "$CASE/virtio"
+	[ "$(virtio balloon0 inflated-pages)" -ge 32768 ] || fail "pages are missing"
+	[ "$(virtio balloon0 wild-pages)" -eq 0 ] && [ "$(virtio balloon0 needed-resets)" -eq 0 ] || fail "the driver broke rules"
+	execute balloon "{\"value\":$((512 * MIB))}"
+	wait_virtio balloon0 actual-bytes -eq 0
+	echo "samara's share of all this: $(virtio balloon0 work-ns) ns"
+	[ "$(virtio balloon0 deflated-pages)" -ge 32768 ] || fail "pages did not come back"
+	property balloon0 x-samara-counters
 	expect_healthy
 	ctl quit
 	wait_guest
 	expect_status 0
+	wait "$listener"
+	expect_line "BALLOON_CHANGE.*\"actual\":$((384 * MIB))[,}]" "$CASE/out/events-$packed"
+	expect_line "BALLOON_CHANGE.*\"actual\":$((512 * MIB))[,}]" "$CASE/out/events-$packed"
 done

@@ -40,6 +40,14 @@ done
 SCRIPT
 guest_modules virtio_mmio virtio_mem
 
+# wait_plugged BYTES
+wait_plugged() {
+	until [ "$(property mem0 size)" -eq "$1" ]; do
+		kill -0 "$pid" 2>/dev/null || fail "samara ended before $1 bytes were plugged"
+		usleep 100000
+	done
+}
+
 for packed in on off; do
 	rm -f "$CONSOLE"
 	boot_background --memory 256M --qmp "unix:$SOCKET" \
@@ -47,9 +55,16 @@ for packed in on off; do
 		--cmdline 'console=ttyS0 panic=-1 mitigations=off memhp_default_state=online_movable'
 	wait_line '^guest: ready'
 	expect_line '^guest: device virtio0'
-	execute x-samara-virtio-mem "{\"index\":0,\"size\":$((256 * MIB))}"
+	"$SAMARA" ctl "$SOCKET" events >"$CASE/out/events-$packed" &
+	listener=$!
+	ctl resize 512M --timeout 200
+	expect_line '^512 MiB in all' "$CASE/ctl"
 	wait_line '^guest: up by 26[0-9]* kB, 0 bad'
-	wait_virtio plugged -eq $((256 * MIB))
+	[ "$(property mem0 size)" -eq $((256 * MIB)) ] || fail "the device has another size"
+	ctl devices
+	expect_line '^mem0 +virtio-mem +0x100000000 +0x20ffffffff +256 MiB +128 GiB' "$CASE/ctl"
+	ctl raw '{"execute":"query-memory-size-summary"}'
+	expect_line "\"plugged-memory\": $((256 * MIB))" "$CASE/ctl"
 	ctl regions
 	expect_line '0x100000000 0x10fffffff +256 MiB rw' "$CASE/ctl"
 	if [ $packed = on ]; then
@@ -62,18 +77,22 @@ for packed in on off; do
 		[ "$first" = 0x0 ] || fail "after the reset, $first were plugged"
 		wait_line '^guest: up by 26[0-9]* kB, 0 bad' 2
 	fi
-	execute x-samara-virtio-mem '{"index":0,"size":0}'
+	set_property mem0 requested-size 0
 	wait_line '^guest: down to'
-	wait_virtio plugged -eq 0
+	wait_plugged 0
 	ctl regions
 	expect_no_line '0x10000000' "$CASE/ctl"
 	expect_line '^guest: unplugged memory reads 0x0*$'
 	ctl stats
 	expect_line '^last-nothing-gpa +0x1f00000000' "$CASE/ctl"
-	echo "samara's share: $(virtio work-ns) ns in $(virtio plugs) plugs and $(virtio unplugs) unplugs"
-	[ "$(virtio refused)" -eq 0 ] && [ "$(virtio needed-resets)" -eq 0 ] || fail "the driver broke rules"
+	echo "samara's share: $(virtio mem0 work-ns) ns in $(virtio mem0 plugs) plugs and $(virtio mem0 unplugs) unplugs"
+	[ "$(virtio mem0 refused)" -eq 0 ] && [ "$(virtio mem0 needed-resets)" -eq 0 ] || fail "the driver broke rules"
 	expect_healthy
 	ctl quit
 	wait_guest
 	expect_status 0
+	wait "$listener"
+	expect_line "MEMORY_DEVICE_SIZE_CHANGE.*\"size\":$((256 * MIB))[,}]" "$CASE/out/events-$packed"
+	expect_line 'MEMORY_DEVICE_SIZE_CHANGE.*"size":0[,}]' "$CASE/out/events-$packed"
+	expect_line '"qom-path":"/machine/peripheral/mem0"' "$CASE/out/events-$packed"
 done

@@ -157,22 +157,33 @@ ctl_refuses() {
 	expect_line "$pattern" "$CASE/ctl"
 }
 
-# virtio NAME: a number that x-samara-query-virtio tells, of the only device that has it.
-virtio() {
-	"$SAMARA" ctl "$SOCKET" raw '{"execute":"x-samara-query-virtio"}' >"$CASE/virtio" 2>&1 || fail "x-samara-query-virtio"
-	sed -n "s/^ *\"$1\": \([0-9]*\).*/\1/p" "$CASE/virtio"
+# property ID NAME: of a device, as qom-get has it; also in $CASE/property.
+property() {
+	"$SAMARA" ctl "$SOCKET" raw "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/$1\",\"property\":\"$2\"}}" \
+		>"$CASE/property" 2>&1 || fail "qom-get $1 $2: $(cat "$CASE/property")"
+	cat "$CASE/property"
 }
 
-# wait_virtio NAME TEST NUMBER: until the number is so (test NUMBER TEST ...), or a minute is over.
+# set_property ID NAME VALUE
+set_property() {
+	execute qom-set "{\"path\":\"/machine/peripheral/$1\",\"property\":\"$2\",\"value\":$3}"
+}
+
+# virtio ID NAME: one of the device's x-samara-counters.
+virtio() {
+	property "$1" x-samara-counters | sed -n "s/^ *\"$2\": \([0-9]*\).*/\1/p"
+}
+
+# wait_virtio ID NAME TEST NUMBER: until the number is so (test NUMBER TEST ...), or a minute is over.
 wait_virtio() {
 	tries=0
-	until test "$(virtio "$1")" "$2" "$3"; do
-		kill -0 "$pid" 2>/dev/null || fail "samara ended before $1 $2 $3"
+	until test "$(virtio "$1" "$2")" "$3" "$4"; do
+		kill -0 "$pid" 2>/dev/null || fail "samara ended before $2 $3 $4"
 		tries=$((tries + 1))
-		[ $tries -lt 600 ] || fail "$1 is not $2 $3: $(cat "$CASE/virtio")"
+		[ $tries -lt 600 ] || fail "$1: $2 is not $3 $4: $(cat "$CASE/property")"
 		usleep 100000
 	done
-	echo "$1: $(virtio "$1")"
+	echo "$2: $(virtio "$1" "$2")"
 }
 
 # execute COMMAND ARGUMENTS: a QMP command, its arguments as JSON.
