@@ -191,11 +191,17 @@ int balloon_create(const struct balloon_config *config, struct balloon **out,
 	if (!ret)
 		ret = qom_add(machine->qom, BALLOON_PATH, "virtio-balloon-device", properties,
 			      balloon, err);
+	if (!ret && config->options->left_bytes) {
+		ret = set(balloon, config->options->left_bytes, err);
+		if (ret)
+			qom_remove(machine->qom, BALLOON_PATH);
+	}
 	if (ret) {
 		virtio_balloon_destroy(balloon->device);
 		free(balloon);
 		return ret;
 	}
+	virtio_balloon_poll_stats(balloon->device, config->options->stats_period_s);
 	*out = balloon;
 	return 0;
 }

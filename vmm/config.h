@@ -36,10 +36,16 @@ struct chardev_config {
 	char *path; /* CHARDEV_FILE */
 };
 
-/* A balloon; without @present the others have no meaning. */
+/**
+ * struct balloon_options - a balloon; without @present the others have no meaning
+ * @left_bytes: asked for at first: what the guest shall keep; 0: all
+ * @stats_period_s: how often the guest is asked for statistics; 0: not until somebody wants them
+ */
 struct balloon_options {
 	bool present;
 	bool deflate_on_oom, reporting, packed;
+	uint64_t left_bytes;
+	unsigned int stats_period_s;
 };
 
 /**
@@ -143,6 +149,15 @@ int parse_qmp(const char *text, char **path, struct samara_error *err);
  */
 int parse_balloon(const char *text, struct vm_config *config, struct samara_error *err);
 int parse_virtio_mem(const char *text, struct vm_config *config, struct samara_error *err);
+
+/**
+ * add_virtio_mem() - add one that is described already
+ * @mem: on success its id is the config's
+ *
+ * Return: as parse_virtio_mem().
+ */
+int add_virtio_mem(struct vm_config *config, const struct virtio_mem_options *mem,
+		   struct samara_error *err);
 
 /**
  * parse_numa(), parse_dimm() - add a NUMA node, a DIMM

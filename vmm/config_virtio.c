@@ -56,7 +56,7 @@ static int parse_balloon_key(const char *key, struct balloon_options *balloon,
 
 int parse_balloon(const char *text, struct vm_config *config, struct samara_error *err)
 {
-	struct balloon_options parsed = {true, true, true, true};
+	struct balloon_options parsed = {true, true, true, true, 0, 0};
 	char *copy, *rest, *key;
 	int ret = check_room(1 + config->virtio_mem_count, "--balloon", err);
 
@@ -142,11 +142,18 @@ static int check_mem(const struct virtio_mem_options *mem, const struct vm_confi
 	return ret ? samara_error_prefix(err, "--virtio-mem %s", mem->id) : 0;
 }
 
-static int add_mem(struct vm_config *config, const struct virtio_mem_options *mem,
+int add_virtio_mem(struct vm_config *config, const struct virtio_mem_options *mem,
 		   struct samara_error *err)
 {
 	struct virtio_mem_options *more;
+	int ret;
 
+	ret = check_room(config->balloon.present + config->virtio_mem_count + 1, "--virtio-mem",
+			 err);
+	if (!ret)
+		ret = check_mem(mem, config, err);
+	if (ret)
+		return ret;
 	more = realloc(config->virtio_mems, (config->virtio_mem_count + 1) * sizeof(*more));
 	if (!more)
 		return samara_error_set(err, -ENOMEM, "--virtio-mem: out of memory");
@@ -163,18 +170,14 @@ int parse_virtio_mem(const char *text, struct vm_config *config, struct samara_e
 		.packed = true,
 	};
 	char *copy = strdup(text), *rest = copy, *key;
-	int ret;
+	int ret = 0;
 
 	if (!copy)
 		return samara_error_set(err, -ENOMEM, "--virtio-mem: out of memory");
-	ret = check_room(config->balloon.present + config->virtio_mem_count + 1, "--virtio-mem",
-			 err);
 	while (!ret && (key = strsep(&rest, ",")))
 		ret = parse_mem_key(key, &parsed, err);
 	if (!ret)
-		ret = check_mem(&parsed, config, err);
-	if (!ret)
-		ret = add_mem(config, &parsed, err);
+		ret = add_virtio_mem(config, &parsed, err);
 	if (ret)
 		free(parsed.id);
 	free(copy);

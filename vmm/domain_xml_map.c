@@ -13,6 +13,7 @@
 
 #include <libxml/xpath.h>
 
+#include "devices/virtio_mem.h"
 #include "vmm/domain_xml_map.h"
 
 /* State of one mapping; one thread's own. */
@@ -248,11 +249,21 @@ static int subtract_devices(struct reader *reader, xmlNode *domain)
 			ret = read_size(reader, device, "target/size", 0, &size_bytes);
 			if (!ret && size_bytes >= config->memory_bytes)
 				ret = refuse(reader, device, "it leaves no memory at start");
-			if (!ret)
-				config->memory_bytes -= size_bytes;
+			if (ret)
+				break;
+			config->memory_bytes -= size_bytes;
+			/* These have a place beside what DIMMs share. */
+			if (equals(reader, device, "@model", "virtio-mem"))
+				config->max_memory_bytes -= size_bytes;
 		}
 	}
 	return ret;
+}
+
+static bool has_balloon(struct reader *reader, xmlNode *domain)
+{
+	return !is_empty(reader, domain, "string(devices/memballoon/@model)") &&
+	       !equals(reader, domain, "devices/memballoon/@model", "none");
 }
 
 static int read_memory(struct reader *reader, xmlNode *node)
@@ -274,12 +285,15 @@ static int read_memory(struct reader *reader, xmlNode *node)
 	if (!ret)
 		ret = read_size(reader, node->parent, "currentMemory", config->memory_bytes,
 				&current_bytes);
+	/* With memory devices it says how much of them is plugged, which they say themselves. */
 	if (!ret && current_bytes < config->memory_bytes &&
-	    is_empty(reader, node->parent, "devices/memory/@model"))
-		return pass_over(
-			reader, node,
-			"currentMemory is less, and there is no balloon yet: the guest gets "
-			"all of it");
+	    is_empty(reader, node->parent, "devices/memory/@model")) {
+		if (!has_balloon(reader, node->parent))
+			return pass_over(reader, node,
+					 "currentMemory is less, and there is no balloon: the "
+					 "guest gets all of it");
+		config->balloon.left_bytes = current_bytes;
+	}
 	return ret ? ret : subtract_devices(reader, node->parent);
 }
 
@@ -687,14 +701,8 @@ static int read_dimm(struct reader *reader, xmlNode *node)
 	uint64_t number;
 	int ret;
 
-	if (!equals(reader, node, "@model", "dimm"))
-		return refuse(reader, node, "a memory device is a dimm");
 	if (config->dimm_count == VM_MAX_DIMMS)
 		return refuse(reader, node, "there are at most 32 DIMMs");
-	if (!is_empty(reader, node, "string(source/pagesize)"))
-		return refuse(reader, node, "guest memory is on pages of 4 KiB");
-	if (!is_empty(reader, node, "string(source/nodemask)"))
-		pass_over(reader, node, "memory comes from the NUMA nodes that the host chooses");
 	ret = read_size(reader, node, "target/size", 0, &dimm.size_bytes);
 	if (!ret)
 		ret = read_number(reader, node, "string(target/node)", 0, &number);
@@ -710,11 +718,93 @@ static int read_dimm(struct reader *reader, xmlNode *node)
 	return 0;
 }
 
+/* As libvirt names them, when they have no alias. */
+static int name_virtio_mem(struct reader *reader, xmlNode *node, struct virtio_mem_options *mem)
+{
+	int ret = read_string(reader, node, "string(alias/@name)", &mem->id);
+
+	if (ret || mem->id)
+		return ret;
+	if (asprintf(&mem->id, "virtiomem%u", reader->config->virtio_mem_count) >= 0)
+		return 0;
+	mem->id = NULL;
+	return no_memory(reader);
+}
+
+static int read_virtio_mem(struct reader *reader, xmlNode *node)
+{
+	struct vm_config *config = reader->config;
+	struct virtio_mem_options mem = {.node = VIRTIO_MEM_NO_NODE, .packed = true};
+	uint64_t number;
+	int ret;
+
+	ret = read_size(reader, node, "target/size", 0, &mem.size_bytes);
+	if (!ret)
+		ret = read_size(reader, node, "target/block", VIRTIO_MEM_MIN_BLOCK_BYTES,
+				&mem.block_bytes);
+	if (!ret)
+		ret = read_size(reader, node, "target/requested", 0, &mem.requested_bytes);
+	if (!ret)
+		ret = read_number(reader, node, "string(target/node)", 0, &number);
+	if (!ret && number >= VM_MAX_NODES)
+		return refuse(reader, node, "there is no such NUMA node");
+	if (!ret && !is_empty(reader, node, "string(target/address/@base)"))
+		pass_over(reader, node, "samara chooses its address");
+	if (!ret)
+		ret = name_virtio_mem(reader, node, &mem);
+	if (ret)
+		return ret;
+	/* One node is as none. */
+	if (config->node_count)
+		mem.node = (int)number;
+	ret = add_virtio_mem(config, &mem, reader->err);
+	if (ret)
+		free(mem.id);
+	return ret;
+}
+
+static int read_memory_device(struct reader *reader, xmlNode *node)
+{
+	if (!is_empty(reader, node, "string(source/pagesize)"))
+		return refuse(reader, node, "guest memory is on pages of 4 KiB");
+	if (!is_empty(reader, node, "string(source/nodemask)"))
+		pass_over(reader, node, "memory comes from the NUMA nodes that the host chooses");
+	if (equals(reader, node, "@model", "dimm"))
+		return read_dimm(reader, node);
+	if (equals(reader, node, "@model", "virtio-mem"))
+		return read_virtio_mem(reader, node);
+	return refuse(reader, node, "a memory device is a dimm or a virtio-mem");
+}
+
+static int read_balloon(struct reader *reader, xmlNode *node)
+{
+	struct balloon_options *balloon = &reader->config->balloon;
+	uint64_t period_s;
+	int ret;
+
+	if (equals(reader, node, "@model", "none"))
+		return 0;
+	if (!equals(reader, node, "@model", "virtio"))
+		return refuse(reader, node, "a balloon is virtio");
+	ret = read_number(reader, node, "string(stats/@period)", 0, &period_s);
+	if (ret)
+		return ret;
+	if (period_s > UINT32_MAX)
+		return refuse(reader, node, "its period is too long");
+	/* What is not named is as --balloon has it. */
+	balloon->present = true;
+	balloon->deflate_on_oom = !equals(reader, node, "@autodeflate", "off");
+	balloon->reporting = !equals(reader, node, "@freePageReporting", "off");
+	balloon->packed = !equals(reader, node, "driver/@packed", "off");
+	balloon->stats_period_s = (unsigned int)period_s;
+	return 0;
+}
+
 static int read_devices(struct reader *reader, xmlNode *node)
 {
 	static const struct rule rules[] = {
-		{"emulator", PASS, NULL, NULL},   /* samara is it */
-		{"memballoon", PASS, NULL, NULL}, /* libvirt adds one to every domain */
+		{"emulator", PASS, NULL, NULL}, /* samara is it */
+		{"memballoon", READ, NULL, read_balloon},
 		{"controller", READ, NULL, read_controller},
 		{"serial", READ, NULL, read_serial},
 		{"console", READ, NULL, read_console},
@@ -730,7 +820,7 @@ static int read_devices(struct reader *reader, xmlNode *node)
 		{"rng", WARN, "the guest takes its entropy from the CPU", NULL},
 		{"watchdog", WARN, "nobody acts when the guest hangs", NULL},
 		{"panic", WARN, "a panic of the guest is not reported", NULL},
-		{"memory", READ, NULL, read_dimm},
+		{"memory", READ, NULL, read_memory_device},
 		{"interface", REFUSE, "there is no network", NULL},
 		{"graphics", REFUSE, "there is no display", NULL},
 		{"hostdev", REFUSE, "devices of the host are not handed on", NULL},

@@ -216,6 +216,30 @@ static void values_arrive(void **state)
 	assert_int_equal(vm_config_check(&config, &heard.err), 0);
 	vm_config_free(&config);
 
+	/* Nor is a virtio-mem, which does not take of what maxMemory leaves to DIMMs either. */
+	read_domain("taken-virtio-mem.xml", &config, &heard);
+	assert_int_equal(config.virtio_mem_count, 1);
+	assert_string_equal(config.virtio_mems[0].id, "virtiomem0");
+	assert_int_equal(config.virtio_mems[0].size_bytes, 256 << 20);
+	assert_int_equal(config.virtio_mems[0].block_bytes, 2 << 20);
+	assert_int_equal(config.virtio_mems[0].requested_bytes, 128 << 20);
+	assert_int_equal(config.virtio_mems[0].node, -1);
+	assert_int_equal(config.memory_bytes, 512 << 20);
+	assert_true(config.max_memory_bytes == UINT64_C(3840) << 20);
+	assert_int_equal(config.dimm_count, 0);
+	assert_false(config.balloon.present);
+	assert_int_equal(vm_config_check(&config, &heard.err), 0);
+	vm_config_free(&config);
+
+	read_domain("taken-balloon.xml", &config, &heard);
+	assert_true(config.balloon.present);
+	assert_false(config.balloon.deflate_on_oom);
+	assert_true(config.balloon.reporting);
+	assert_int_equal(config.balloon.stats_period_s, 5);
+	assert_int_equal(config.balloon.left_bytes, 256 << 20);
+	assert_int_equal(config.memory_bytes, 512 << 20);
+	vm_config_free(&config);
+
 	read_domain("taken-two-numa-nodes.xml", &config, &heard);
 	assert_int_equal(config.node_count, 2);
 	assert_int_equal(config.node_bytes[0], 256 << 20);
