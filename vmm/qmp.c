@@ -16,6 +16,7 @@
 #include "vmm/qmp_command.h"
 #include "vmm/qmp_frame.h"
 #include "vmm/qmp_socket.h"
+#include "vmm/qmp_throttle.h"
 
 /* With more than this unread by the client, no further command of it is read. */
 #define OUTPUT_HIGH_BYTES (64u * 1024u)
@@ -25,6 +26,9 @@
 
 /* How long qmp_server_stop() waits for clients to read their last messages. */
 #define LAST_WORDS_MS     200
+
+/* How long without a descriptor to accept with, before trying again. */
+#define ACCEPT_AGAIN_MS   100
 
 /*
  * Lock key: [i] immutable, [L] server->lock, [io] the I/O thread alone, [w] the client's worker
@@ -61,16 +65,25 @@ struct qmp_client {
 };
 
 struct qmp_server {
-	struct vm *vm;              /* [i] */
-	struct qmp_socket socket;   /* [i] */
-	int kick_fd;                /* [i] an eventfd that wakes the I/O thread */
-	pthread_t io;               /* [i] */
-	pthread_mutex_t lock;       /* a leaf: nothing is locked and nobody waited for under it */
-	struct qmp_client *clients; /* [L] */
-	unsigned int client_count;  /* [L] */
-	bool stopping;              /* [L] */
-	bool accept_paused;         /* [io] out of file descriptors */
+	struct vm *vm;                /* [i] */
+	struct qmp_socket socket;     /* [i] */
+	int kick_fd;                  /* [i] an eventfd that wakes the I/O thread */
+	pthread_t io;                 /* [i] */
+	pthread_mutex_t lock;         /* a leaf: nothing is locked and nobody waited for under it */
+	struct qmp_client *clients;   /* [L] */
+	unsigned int client_count;    /* [L] */
+	bool stopping;                /* [L] */
+	bool accept_paused;           /* [io] out of file descriptors */
+	struct qmp_throttle throttle; /* [L] */
 };
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
 
 static void kick(struct qmp_server *server)
 {
@@ -148,13 +161,11 @@ static void flush(struct qmp_client *client)
 	forget_output(client);
 }
 
-static void listener(const struct vm_notice *notice, void *arg)
+/* To all that hear of events; takes @text over. */
+static void broadcast(struct qmp_server *server, char *text)
 {
-	struct qmp_server *server = arg;
-	char *text = qmp_event_message(notice);
 	struct qmp_client *client;
 
-	pthread_mutex_lock(&server->lock);
 	for (client = server->clients; client; client = client->next) {
 		if (!client->events)
 			continue;
@@ -162,9 +173,28 @@ static void listener(const struct vm_notice *notice, void *arg)
 			client->drop = true;
 		put(client, text);
 	}
+	free(text);
+}
+
+static void listener(const struct vm_notice *notice, void *arg)
+{
+	struct qmp_server *server = arg;
+	char *text = qmp_event_message(notice);
+
+	pthread_mutex_lock(&server->lock);
+	if (!text || !qmp_throttle_hold(&server->throttle, notice, text, now_ms()))
+		broadcast(server, text);
 	pthread_mutex_unlock(&server->lock);
 	kick(server);
-	free(text);
+}
+
+/* What was held back and has waited until @until_ms. */
+static void send_held(struct qmp_server *server, uint64_t until_ms)
+{
+	char *text;
+
+	while ((text = qmp_throttle_due(&server->throttle, until_ms)))
+		broadcast(server, text);
 }
 
 /* ---- A client's worker ----------------------------------------------------------------------- */
@@ -403,6 +433,17 @@ static unsigned int prepare_poll(struct qmp_server *server, struct pollfd *fds,
 	return count;
 }
 
+/* In ms; -1: until something happens. */
+static int poll_timeout(const struct qmp_server *server)
+{
+	int timeout_ms = qmp_throttle_timeout_ms(&server->throttle, now_ms());
+
+	/* Without a descriptor to accept with, look again when one may have become free. */
+	if (server->accept_paused && (timeout_ms < 0 || timeout_ms > ACCEPT_AGAIN_MS))
+		timeout_ms = ACCEPT_AGAIN_MS;
+	return timeout_ms;
+}
+
 static void *serve(void *arg)
 {
 	struct pollfd fds[2 + QMP_CLIENTS_MAX];
@@ -410,13 +451,14 @@ static void *serve(void *arg)
 	struct qmp_server *server = arg;
 	unsigned int i, count;
 	uint64_t kicks;
+	int timeout_ms;
 
 	pthread_mutex_lock(&server->lock);
 	while (!server->stopping) {
 		count = prepare_poll(server, fds, owners);
+		timeout_ms = poll_timeout(server);
 		pthread_mutex_unlock(&server->lock);
-		/* Without a descriptor to accept with, look again when one may have become free. */
-		if (poll(fds, count, server->accept_paused ? 100 : -1) < 0)
+		if (poll(fds, count, timeout_ms) < 0)
 			count = 0;
 		pthread_mutex_lock(&server->lock);
 		server->accept_paused = false;
@@ -426,6 +468,7 @@ static void *serve(void *arg)
 			if (fds[i].revents && wants_input(owners[i]))
 				receive(owners[i]);
 		}
+		send_held(server, now_ms());
 		for (client = server->clients; client; client = client->next) {
 			flush(client);
 			frame(client);
@@ -434,19 +477,12 @@ static void *serve(void *arg)
 		if (count && fds[1].revents)
 			accept_clients(server);
 	}
+	send_held(server, UINT64_MAX);
 	pthread_mutex_unlock(&server->lock);
 	return NULL;
 }
 
 /* ---- Start and stop -------------------------------------------------------------------------- */
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* Give a client until @deadline_ms to read what there is for it. No other thread is left. */
 static void say_last_words(struct qmp_client *client, uint64_t deadline_ms)
@@ -544,6 +580,7 @@ void qmp_server_stop(struct qmp_server *server)
 	kick(server);
 	pthread_join(server->io, NULL);
 	stop_clients(server);
+	qmp_throttle_clear(&server->throttle);
 	qmp_socket_close(&server->socket);
 	janitor_unwatch_path(server->socket.path);
 	close(server->kick_fd);

@@ -7,6 +7,7 @@
 #include "tests/lib/virtio_driver.h"
 #include "tests/unit/memory_vm.h"
 #include "vmm/balloon.h"
+#include "vmm/qmp_throttle.h"
 #include "vmm/virtio_memory.h"
 
 #define MAX_BYTES      (1024 * MIB) /* of the virtio-mem */
@@ -469,6 +470,57 @@ static void the_balloon_takes_and_gives(void **state)
 	close(fd);
 }
 
+/* As many changes as it likes: clients hear of some, and of the last one. */
+static void a_storm_of_changes_is_thinned_out(void **state)
+{
+	int fd = peer_greet(), heard = 0;
+	uint64_t left = 0;
+
+	(void)state;
+	load_drivers();
+	for (uint32_t i = 1; i <= 400; i++) {
+		say_actual(i);
+		usleep(1000);
+	}
+	while (left != 64 * MIB - 400 * SAMARA_PAGE_BYTES) {
+		json_t *data = expect_event(fd, "BALLOON_CHANGE");
+
+		left = number_in(data, "actual");
+		json_decref(data);
+		heard++;
+	}
+	/* It took 400 ms at least, and maybe much more on a busy host. */
+	assert_in_range(heard, 2, 200);
+	usleep(2 * QMP_THROTTLE_MS * 1000);
+	expect_silence(fd);
+	/* Each device has its own. */
+	peer_expect_ok(fd, set_text("vm0", "requested-size", "\"8M\""));
+	say_actual(0);
+	expect_balloon_change(fd, 64 * MIB);
+	assert_int_equal(ask_mem(VIRTIO_MEM_REQ_PLUG, 0, 8 * MIB), VIRTIO_MEM_RESP_ACK);
+	expect_size_change(fd, 8 * MIB);
+	close(fd);
+}
+
+/* The two are there from the start, by a domain's currentMemory and its balloon's stats. */
+static void a_balloon_can_be_asked_from_the_start(void **state)
+{
+	struct samara_error err = {0};
+	int fd = peer_greet();
+
+	(void)state;
+	balloon_destroy(virtio.balloon);
+	virtio.balloon_options.left_bytes = 32 * MIB;
+	virtio.balloon_options.stats_period_s = 7;
+	assert_int_equal(create_balloon(&virtio.balloon, &err), 0);
+	straw.balloon = balloon_control(virtio.balloon);
+	virtio_mmio_init(&virtio.balloon_mmio,
+			 virtio_balloon_device(balloon_device(virtio.balloon)));
+	assert_int_equal(wanted_pages(), 8192);
+	assert_int_equal(number_of(fd, BALLOON_ID, "guest-stats-polling-interval"), 7);
+	close(fd);
+}
+
 static void statistics_are_asked_for(void **state)
 {
 	const struct virtio_balloon_stat tell[] = {
@@ -569,6 +621,8 @@ int main(void)
 		TEST(what_can_not_be_is_refused),
 		TEST(a_failed_start_leaves_nothing),
 		TEST(the_balloon_takes_and_gives),
+		TEST(a_storm_of_changes_is_thinned_out),
+		TEST(a_balloon_can_be_asked_from_the_start),
 		TEST(statistics_are_asked_for),
 		TEST(ctl_waits_until_it_is_so),
 	};
