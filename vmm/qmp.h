@@ -13,6 +13,8 @@
  * commands one after the other. So a command that waits, for a pin say, holds up its own client
  * alone, and events reach that client meanwhile. What a client can make samara remember is
  * bounded: one message, one reply, and QMP_EVENT_BACKLOG_BYTES of events that it has not read.
+ * Events that a guest can make at will, about the sizes of its devices, are thinned out
+ * (vmm/qmp_throttle.h).
  */
 struct qmp_server;
 
