@@ -506,6 +506,9 @@ int chardev_start(struct chardev *chardev, const struct chardev_peer *peer,
 	/* Signals are for others; SIGPIPE thus is the error EPIPE. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	/* Before the guest's first line, so that the terminal makes nothing else of its newline. */
+	if (chardev->terminal)
+		(void)terminal_take();
 	if (chardev->out_fd >= 0) {
 		chardev->writing = true;
 		ret = -pthread_create(&chardev->writer, NULL, writer_main, chardev);

@@ -35,7 +35,8 @@ static void test_stray(void **state)
 	do
 		after = stats(f); /* counted after the access goes on */
 	while (after.last_nothing_gpa == before.last_nothing_gpa);
-	assert_int_equal(after.faults_nothing, before.faults_nothing + 1);
+	/* More than one where the page was forgotten before the access got on. */
+	assert_true(after.faults_nothing > before.faults_nothing);
 	assert_int_equal(after.last_nothing_gpa & ~(PAGE - 1), BASE + PAGE);
 	poke(f, BASE + 10 * PAGE, 77);
 	expect_forgotten(f, BASE + 10 * PAGE);
