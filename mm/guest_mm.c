@@ -272,7 +272,8 @@ int guest_mm_for_each_region(struct guest_mm *mm,
 							     size_bytes),
 			.populated_pages =
 				page_bitmap_count(&memory->window->present, mas.index, size_bytes),
-			.locked = __atomic_load_n(&region->lock_seq, __ATOMIC_ACQUIRE) == seq,
+			/* Marked by the operation under way at the start, or by a later one. */
+			.locked = __atomic_load_n(&region->lock_seq, __ATOMIC_ACQUIRE) >= seq,
 		};
 
 		ret = visit(&info, arg);

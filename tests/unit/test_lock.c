@@ -252,13 +252,17 @@ static void *poor_main(void *arg)
 	return (void *)bad;
 }
 
+static uint32_t idle_enough; /* atomic */
+
 static void *idle_main(void *arg)
 {
+	struct timespec moment = {.tv_nsec = 1000000};
 	struct region_guard guard;
 
 	if (region_read_lock(arg, 0, &guard))
 		region_read_unlock(&guard);
-	pause();
+	while (!__atomic_load_n(&idle_enough, __ATOMIC_SEQ_CST))
+		nanosleep(&moment, NULL);
 	return NULL;
 }
 
@@ -276,10 +280,9 @@ static void test_commons(void **state)
 	pthread_create(&poor, NULL, poor_main, *state);
 	pthread_join(poor, &bad);
 	assert_null(bad);
-	for (unsigned int i = 0; i < 8; i++) {
-		pthread_cancel(idle[i]);
+	__atomic_store_n(&idle_enough, 1, __ATOMIC_SEQ_CST);
+	for (unsigned int i = 0; i < 8; i++)
 		pthread_join(idle[i], NULL);
-	}
 }
 
 struct holder {
