@@ -22,7 +22,7 @@ O := build/common$(VARIANT)
 Q := $(if $(V),,@)
 
 .DEFAULT_GOAL := all
-.PHONY: all demo check lab lint bench fuzz install clean help packages tests
+.PHONY: all demo check lab lint bench compare compare-build fuzz install clean help packages tests
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -193,7 +193,7 @@ BENCH_ROUNDS ?= 21
 BENCH_SLOW_ROUNDS ?= 5
 BENCH_LOADS  ?= touch faults start pool zerocopy
 BENCH_CELL   := $(O)/tests/bench/cell.o $(B)/libsamara-mm.a
-BENCH_CELLS  := $(patsubst %,$(B)/tests/bench/%,locks stall ops loads)
+BENCH_CELLS  := $(patsubst %,$(B)/tests/bench/%,locks stall ops loads timeline)
 
 bench: packages bench-$(BENCH)
 bench-locks bench-stall: bench-%: $(B)/tests/bench/versus
@@ -215,6 +215,18 @@ $(B)/tests/bench/versus $(BENCH_CELLS):
 bench-sim:
 	$(Q)python3 tests/bench/sim/sim.py --out build/sim $(ARGS)
 	$(Q)gnuplot -e "folder='build/sim'" tests/bench/sim/plot.gp && echo "build/sim: sim.json, sim.svg, sim.png"
+
+# ---- Every lock design side by side: make compare [QUICK=1]; docs/comparison.md -----------------------
+
+# Only what COMPARE_PARTS names is linked anew for each design; the objects are shared.
+COMPARE_PARTS := samara $(patsubst %,tests/bench/%,locks stall ops loads timeline)
+
+compare: packages compare-build
+	$(Q)python3 tests/bench/compare/compare.py --variants "$(BENCH_LOCKS)" $(if $(QUICK),--seconds 100 --stress-seconds 1) $(ARGS)
+compare-build:
+	$(Q)for lock in $(BENCH_LOCKS); do \
+		$(MAKE) --no-print-directory LOCK=$$lock $(COMPARE_PARTS:%=build/$$lock/%) || exit 1; done
+
 bench-maple: $(B)/tests/bench/$(BENCH_MAPLE)
 	$(Q)$< $(ARGS)
 
@@ -263,6 +275,7 @@ help:
 	@echo "make lab        the cases on real nested paging in an emulated machine (CASES='GLOB ...')"
 	@echo "make bench      figures of a component (BENCH=maple|locks|stall|ops|loads|sim, ARGS; MAPLE_KERNEL_SRC=DIR adds the"
 	@echo "                kernel's tree to maple; sim predicts lock designs for 1 to 1024 vCPUs)"
+	@echo "make compare    every lock design on the same workloads: table, JSON, plots in build/compare (QUICK=1: two minutes)"
 	@echo "make lint       formatting and static checks"
 	@echo "make fuzz       the fuzz targets; SECONDS=N runs each that long"
 	@echo "make install    into PREFIX (/usr/local), DESTDIR respected"
