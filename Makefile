@@ -225,7 +225,7 @@ compare: packages compare-build
 	$(Q)python3 tests/bench/compare/compare.py --variants "$(BENCH_LOCKS)" $(if $(QUICK),--seconds 100 --stress-seconds 1) $(ARGS)
 compare-build:
 	$(Q)for lock in $(BENCH_LOCKS); do \
-		$(MAKE) --no-print-directory LOCK=$$lock $(COMPARE_PARTS:%=build/$$lock/%) || exit 1; done
+		$(MAKE) -s --no-print-directory LOCK=$$lock $(COMPARE_PARTS:%=build/$$lock/%) || exit 1; done
 
 bench-maple: $(B)/tests/bench/$(BENCH_MAPLE)
 	$(Q)$< $(ARGS)

@@ -113,7 +113,7 @@ report $? "the table names every variant"
 
 # A PATH with what it needs, but without gnuplot.
 mkdir "$scratch/bin"
-ln -s "$(command -v python3)" "$scratch/bin/"
+ln -s "$(python3 -c 'import sys; print(sys.executable)')" "$scratch/bin/python3"
 PATH=$scratch/bin python3 tests/bench/compare/compare.py --variants region --out "$scratch/none" >"$scratch/log" 2>&1
 [ $? = 1 ] && grep -q 'gnuplot is not installed' "$scratch/log" && [ ! -e "$scratch/none" ]
 report $? "without gnuplot it says so at once"

@@ -25,10 +25,11 @@ do for [format in "svg png"] {
 	eval terminal(1300, 520)
 	set output file("distribution")
 	set multiplot layout 1,3 title head("Latency while other memory is plugged, moved, unplugged: the share of accesses that take at least so long")
-	set logscale xy
-	set format "10^{%L}"
+	unset logscale
 	set xrange [0.1:1e6]
 	set yrange [1e-5:1]
+	set logscale xy 10
+	set format "10^{%L}"
 	set xlabel "us"
 	set ylabel "share"
 	set key bottom left font ",9"
@@ -45,14 +46,14 @@ do for [format in "svg png"] {
 	eval terminal(1000, 520)
 	set output file("threads")
 	set multiplot layout 1,2 title head("Find, hold and let go of a region, all threads in the same one")
+	unset logscale
 	set xrange [0.9:9]
-	set yrange [*:*]
-	set format x "%g"
-	set format y "%g"
+	set yrange [0:*]
 	set logscale x 2
+	set format "%g"
 	set xlabel "threads"
 	set ylabel "per us, all threads"
-	set key top left font ",9"
+	set key bottom right font ",9"
 	panels = "'nobody writes' 'a writer elsewhere in that region'"
 	do for [panel = 1:2] {
 		set title word(panels, panel)
@@ -65,19 +66,21 @@ do for [format in "svg png"] {
 	# ---- Time lines
 	eval terminal(1100, 130 * count + 90)
 	set output file("timeline")
-	set multiplot layout count,1 title head("Longest pin of another region's page, by the ms in which it was due; grey: a change takes place")
-	unset logscale x
+	set multiplot layout count,1 margins 0.06,0.98,0.07,0.91 spacing 0.04 title head("Longest pin of another region's page, by the ms in which it was due; grey: a change takes place")
+	unset logscale
 	set xrange [0:400]
 	set yrange [0.0001:1000]
+	set logscale y
+	set format x ""
 	set ytics ("1 us" 0.001, "30 us" 0.03, "1 ms" 1, "30 ms" 30)
 	set xlabel ""
 	unset ylabel
 	unset key
 	do for [i = 1:count] {
 		set title word(designs, i) offset 0,-0.8
-		if (i == count) { set xlabel "ms" }
+		if (i == count) { set xlabel "ms"; set format x "%g" }
 		plot data("timeline") index count + i - 1 using ($1 + $2 / 2):(1000):($2) with boxes fill solid 0.25 noborder lc rgb "#999999", \
-			data("timeline") index i - 1 using 1:2 with impulses lw 2 lc rgb colour(word(designs, i))
+			data("timeline") index i - 1 using 1:2 with filledcurves y1=0.0001 lc rgb colour(word(designs, i))
 	}
 	unset multiplot
 	set title offset 0,0
@@ -87,13 +90,15 @@ do for [format in "svg png"] {
 	eval terminal(1300, 480)
 	set output file("regions")
 	set multiplot layout 1,4 title head("One operation on 2 MiB with so many other regions present")
-	set logscale xy
+	unset logscale
 	set xrange [5:2e6]
-	set yrange [*:*]
-	set format "10^{%L}"
+	set yrange [0:*]
+	set logscale x 10
+	set format x "10^{%L}"
+	set format y "%g"
 	set xlabel "regions"
 	set ylabel "us"
-	set key top left font ",9"
+	set key bottom right font ",9"
 	panels = "'plug, empty' 'unplug, populated' 'remap, populated' 'protect, populated'"
 	do for [panel = 1:4] {
 		set title word(panels, panel)

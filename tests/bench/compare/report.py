@@ -24,7 +24,7 @@ def host(rounds, load):
                                 text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         commit = "unknown"
-    return (f"{time.strftime('%Y-%m-%d %H:%M')}, commit {commit}, {rounds} rounds, "
+    return (f"{time.strftime('%Y-%m-%d %H:%M')}, commit {commit}, {rounds} round{'s' * (rounds > 1)}, "
             f"{len(os.sched_getaffinity(0))} CPUs ({model}), Linux {platform.release()}, "
             f"load {load:.1f} at the beginning, {os.getloadavg()[0]:.1f} at the end")
 
@@ -146,8 +146,8 @@ class Results:
                 counts = {}
                 for _, accesses, _ in self.lines.get((cell, variant), []):
                     for _, ns in accesses:
-                        # Three digits are more than can be seen.
-                        ns = float(f"{ns:.2e}")
+                        # Two digits: more cannot be seen.
+                        ns = float(f"{ns:.1e}")
                         counts[ns] = counts.get(ns, 0) + 1
                 blocks.append(exceeded(counts))
         self._blocks(folder, "distribution", blocks)
