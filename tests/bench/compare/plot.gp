@@ -69,7 +69,7 @@ do for [format in "svg png"] {
 	set multiplot layout count,1 margins 0.06,0.98,0.07,0.91 spacing 0.04 title head("Longest pin of another region's page, by the ms in which it was due; grey: a change takes place")
 	unset logscale
 	set xrange [0:400]
-	set yrange [0.0001:1000]
+	set yrange [0.00001:1000]
 	set logscale y
 	set format x ""
 	set ytics ("1 us" 0.001, "30 us" 0.03, "1 ms" 1, "30 ms" 30)
@@ -80,7 +80,7 @@ do for [format in "svg png"] {
 		set title word(designs, i) offset 0,-0.8
 		if (i == count) { set xlabel "ms"; set format x "%g" }
 		plot data("timeline") index count + i - 1 using ($1 + $2 / 2):(1000):($2) with boxes fill solid 0.25 noborder lc rgb "#999999", \
-			data("timeline") index i - 1 using 1:2 with filledcurves y1=0.0001 lc rgb colour(word(designs, i))
+			data("timeline") index i - 1 using 1:2 with filledcurves y1=0.00001 lc rgb colour(word(designs, i))
 	}
 	unset multiplot
 	set title offset 0,0

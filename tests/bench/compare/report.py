@@ -178,7 +178,7 @@ class Results:
             for at_us, ns in accesses:
                 by_ms[at_us // 1000] = max(by_ms.get(at_us // 1000, 0), ns)
             longest.append([(at, ns / 1e6) for at, ns in sorted(by_ms.items())])
-            changed.append([(at_us / 1e3, ns / 1e6) for at_us, ns in changes])
+            changed.append(joined([(at_us / 1e3, ns / 1e6) for at_us, ns in changes]))
         self._blocks(folder, "timeline", longest + changed)
 
     def _write_regions(self, folder):
@@ -191,6 +191,17 @@ class Results:
                            for regions in (10, 1000, 1000000))
                 blocks.append([(regions, ns / 1e3) for regions, ns in medians if ns is not None])
         self._blocks(folder, "regions", blocks)
+
+
+def joined(changes):
+    """(begin, length) in ms, with those that follow each other at once made one."""
+    rows = []
+    for at, length in changes:
+        if rows and at - sum(rows[-1]) < 0.5:
+            rows[-1] = (rows[-1][0], at + length - rows[-1][0])
+        else:
+            rows.append((at, length))
+    return [(f"{at:.3f}", f"{length:.3f}") for at, length in rows]
 
 
 def exceeded(counts):
