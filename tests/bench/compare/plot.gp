@@ -13,6 +13,8 @@ data(name) = folder . "/" . name . ".dat"
 head(text) = text . "\n{/*0.7 " . where . "}"
 
 set encoding utf8
+unset mxtics
+unset mytics
 set grid back lc rgb "#dddddd"
 font = "sans,11"
 
