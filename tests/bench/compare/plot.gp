@@ -55,7 +55,7 @@ do for [format in "svg png"] {
 	set format "%g"
 	set xlabel "threads"
 	set ylabel "per us, all threads"
-	set key bottom right font ",9"
+	set key top left font ",9"
 	panels = "'nobody writes' 'a writer elsewhere in that region'"
 	do for [panel = 1:2] {
 		set title word(panels, panel)
@@ -82,7 +82,7 @@ do for [format in "svg png"] {
 		set title word(designs, i) offset 0,-0.8
 		if (i == count) { set xlabel "ms"; set format x "%g" }
 		plot data("timeline") index count + i - 1 using ($1 + $2 / 2):(1000):($2) with boxes fill solid 0.25 noborder lc rgb "#999999", \
-			data("timeline") index i - 1 using 1:2 with filledcurves y1=0.00001 lc rgb colour(word(designs, i))
+			data("timeline") index i - 1 using 1:($2 > 0 ? $2 : 0.00001) with filledcurves y1=0.00001 lc rgb colour(word(designs, i))
 	}
 	unset multiplot
 	set title offset 0,0

@@ -177,7 +177,8 @@ class Results:
             by_ms = {}
             for at_us, ns in accesses:
                 by_ms[at_us // 1000] = max(by_ms.get(at_us // 1000, 0), ns)
-            longest.append([(at, ns / 1e6) for at, ns in sorted(by_ms.items())])
+            # None is due while the thread is kept off its CPU.
+            longest.append([(at, by_ms.get(at, 0) / 1e6) for at in range(max(by_ms) + 1)])
             changed.append(joined([(at_us / 1e3, ns / 1e6) for at_us, ns in changes]))
         self._blocks(folder, "timeline", longest + changed)
 
