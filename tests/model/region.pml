@@ -437,7 +437,7 @@ active [WRITERS] proctype writer()
 		}
 	fi;
 	if
-	:: mine == NONE -> goto end_write
+	:: mine == NONE -> goto let_go
 	:: else
 	fi;
 	range = covers(mine);
@@ -469,7 +469,7 @@ active [WRITERS] proctype writer()
 		over2 = A
 	:: true
 	fi;
-end_write:
+let_go:	skip; /* spin lets nobody jump into a d_step */
 #ifdef NO_GRACE_PERIOD
 	if
 	:: over != NONE -> free_now(over); over = NONE
