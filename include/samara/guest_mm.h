@@ -495,7 +495,7 @@ int guest_mm_for_each_region(struct guest_mm *mm,
  * struct guest_mm_stats - counters since creation; each is summed from per-thread parts when read
  */
 struct guest_mm_stats {
-	const char *lock; /* the LOCK= variant: "region", "single" */
+	const char *lock; /* the LOCK= variant: "region", "single", ... */
 	uint64_t regions, windows, plugged_bytes, populated_bytes;
 	uint64_t plugs, unplugs, remaps, protects, discards, rebacks, failed_operations;
 	uint64_t discarded_pages, limit_bytes;
