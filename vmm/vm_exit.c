@@ -3,20 +3,16 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
+#include "vmm/memory_fault.h"
 #include "vmm/vm_internal.h"
 
-/* include/uapi/linux/kvm.h of Linux 6.8 */
-#ifndef KVM_EXIT_MEMORY_FAULT
-#define KVM_EXIT_MEMORY_FAULT 39
-#endif
+/* What this vCPU's thread was told of faults; the VM's vCPUs each have theirs. */
+static _Thread_local struct memory_fault_row fault_row;
 
-/* Its part of struct kvm_run's union; its own type, for older headers lack it. */
-struct memory_fault {
-	uint64_t flags;
-	uint64_t gpa;
-	uint64_t size_bytes;
-};
+/* A host that is short of memory is asked again after this time. */
+#define FAULT_RETRY_NS 10000000
 
 /* One access in pieces that buses take: KVM's emulator splits at pages and at 8 bytes. */
 static void access_bus(struct bus *bus, uint64_t address, uint8_t *data, unsigned int length,
@@ -82,21 +78,44 @@ static uint64_t rip_of(const struct vcpu *vcpu)
 	return rip;
 }
 
-static void memory_fault(struct vm *vm, struct vcpu *vcpu, const struct memory_fault *fault)
+static void memory_fault(struct vm *vm, const struct vcpu *vcpu, const struct memory_fault *fault)
 {
-	uint64_t end = fault->gpa + fault->size_bytes;
+	const struct timespec pause = {.tv_nsec = FAULT_RETRY_NS};
+	struct samara_error err = {0};
+	int ret = memory_fault_resolve(vm->mm, fault, &fault_row, &err);
 
-	/* KVM does not say whether it was a write; the next exit comes if this was not enough. */
-	for (gpa_t gpa = fault->gpa; gpa < end; gpa += SAMARA_PAGE_BYTES) {
-		int ret = guest_mm_fault(vm->mm, gpa, 0);
+	/* A request to stop interrupts it, like all that waits in a vCPU's thread. */
+	if (ret == -EAGAIN)
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	else if (ret)
+		vm_fail(vm, ret, "vCPU %u at rip %#" PRIx64 ": %s", vcpu_id(vcpu), rip_of(vcpu),
+			err.text);
+}
 
-		if (ret < 0) {
-			vm_fail(vm, ret,
-				"vCPU %u at rip %#" PRIx64 ": memory fault at %#" PRIx64 ": %s",
-				vcpu_id(vcpu), rip_of(vcpu), gpa, strerror(-ret));
-			return;
-		}
-	}
+/*
+ * KVM_RUN failed with @code. With any error but EFAULT and EHWPOISON the exit reason means nothing
+ * (api.rst, KVM_EXIT_MEMORY_FAULT).
+ */
+static void failed_run(struct vm *vm, const struct vcpu *vcpu, const struct kvm_run *run, int code)
+{
+	const struct memory_fault *fault = (const struct memory_fault *)&run->hw;
+	bool has_address = run->exit_reason == KVM_EXIT_MEMORY_FAULT;
+
+	if (code == -EFAULT && has_address)
+		memory_fault(vm, vcpu, fault);
+	else if (code == -EHWPOISON && has_address)
+		vm_fail(vm, code,
+			"vCPU %u at rip %#" PRIx64 ": the host's memory behind %#" PRIx64
+			" is broken",
+			vcpu_id(vcpu), rip_of(vcpu), fault->gpa);
+	else if (code == -EFAULT)
+		vm_fail(vm, code,
+			"vCPU %u at rip %#" PRIx64 ": KVM could not reach guest memory, and does "
+			"not say where",
+			vcpu_id(vcpu), rip_of(vcpu));
+	else
+		vm_fail(vm, code, "vCPU %u at rip %#" PRIx64 ": KVM_RUN: %s", vcpu_id(vcpu),
+			rip_of(vcpu), strerror(-code));
 }
 
 static void system_event(struct vm *vm, const struct vcpu *vcpu, const struct kvm_run *run)
@@ -134,29 +153,8 @@ static void internal_error(struct vm *vm, const struct vcpu *vcpu, const struct 
 	}
 }
 
-static void unknown_exit(struct vm *vm, const struct vcpu *vcpu, const struct kvm_run *run)
+static void handle_exit(struct vm *vm, const struct vcpu *vcpu, struct kvm_run *run)
 {
-	int code = vcpu_run_error(vcpu);
-
-	if (code == -EFAULT)
-		vm_fail(vm, code,
-			"vCPU %u at rip %#" PRIx64 ": KVM could not reach guest memory, and does "
-			"not say where",
-			vcpu_id(vcpu), rip_of(vcpu));
-	else if (code)
-		vm_fail(vm, code, "vCPU %u at rip %#" PRIx64 ": KVM_RUN: %s", vcpu_id(vcpu),
-			rip_of(vcpu), strerror(-code));
-	else
-		vm_fail(vm, -EIO,
-			"vCPU %u at rip %#" PRIx64 ": unknown exit %u, hardware reason %#" PRIx64,
-			vcpu_id(vcpu), rip_of(vcpu), run->exit_reason,
-			(uint64_t)run->hw.hardware_exit_reason);
-}
-
-enum vcpu_next vm_exit(struct vcpu *vcpu, struct kvm_run *run, void *arg)
-{
-	struct vm *vm = arg;
-
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
 		port_io(vm, run);
@@ -166,9 +164,6 @@ enum vcpu_next vm_exit(struct vcpu *vcpu, struct kvm_run *run, void *arg)
 		break;
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
-		break;
-	case KVM_EXIT_MEMORY_FAULT:
-		memory_fault(vm, vcpu, (const struct memory_fault *)&run->hw);
 		break;
 	case KVM_EXIT_SHUTDOWN: /* a triple fault, which resets a PC */
 		vm_request_reset(vm, true);
@@ -192,9 +187,22 @@ enum vcpu_next vm_exit(struct vcpu *vcpu, struct kvm_run *run, void *arg)
 		internal_error(vm, vcpu, run);
 		break;
 	default:
-		unknown_exit(vm, vcpu, run);
+		vm_fail(vm, -EIO,
+			"vCPU %u at rip %#" PRIx64 ": unknown exit %u, hardware reason %#" PRIx64,
+			vcpu_id(vcpu), rip_of(vcpu), run->exit_reason,
+			(uint64_t)run->hw.hardware_exit_reason);
 	}
+}
 
+enum vcpu_next vm_exit(struct vcpu *vcpu, struct kvm_run *run, void *arg)
+{
+	int code = vcpu_run_error(vcpu);
+	struct vm *vm = arg;
+
+	if (code)
+		failed_run(vm, vcpu, run, code);
+	else
+		handle_exit(vm, vcpu, run);
 	/*
 	 * All but a pause end this vCPU's life. Ending it here keeps a guest that has asked for a
 	 * reset or power-off from running on, and from asking again.

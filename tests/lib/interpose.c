@@ -42,6 +42,8 @@ static unsigned int random_calls, random_odds;
 static unsigned long random_failures;
 static unsigned long counts[10];
 
+static interpose_ioctl_fn *ioctl_answer;
+
 static __thread uint64_t dice;
 
 static bool thrown(unsigned int odds)
@@ -115,6 +117,11 @@ unsigned long interpose_count(enum interpose_call call)
 	return __atomic_load_n(&counts[__builtin_ctz(call)], __ATOMIC_RELAXED);
 }
 
+void interpose_ioctl(interpose_ioctl_fn *answer)
+{
+	__atomic_store_n(&ioctl_answer, answer, __ATOMIC_RELEASE);
+}
+
 void *__wrap_malloc(size_t size)
 {
 	return fails(INTERPOSE_MALLOC, ENOMEM) ? NULL : __real_malloc(size);
@@ -163,12 +170,16 @@ void *__wrap_mremap(void *old, size_t old_length, size_t length, int flags, void
 int __wrap_ioctl(int fd, unsigned long request, ...)
 {
 	va_list args;
+	interpose_ioctl_fn *answer = __atomic_load_n(&ioctl_answer, __ATOMIC_ACQUIRE);
 	void *argument;
 	bool failed = false;
+	int ret;
 
 	va_start(args, request);
 	argument = va_arg(args, void *);
 	va_end(args);
+	if (answer && answer(fd, request, argument, &ret))
+		return ret;
 	switch (request) {
 	case UFFDIO_COPY:
 		failed = fails(INTERPOSE_COPY, ENOMEM);

@@ -3,6 +3,7 @@
 #define TESTS_LIB_INTERPOSE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /*
  * Makes calls fail that our own code makes into the C library and the kernel. Test programs are
@@ -48,5 +49,16 @@ unsigned long interpose_failures(void);
  * @call: one of enum interpose_call
  */
 unsigned long interpose_count(enum interpose_call call);
+
+/**
+ * typedef interpose_ioctl_fn - answer an ioctl() of our own code in the kernel's place, or let it go
+ * @ret: what it returns, with errno
+ *
+ * Return: whether it is answered.
+ */
+typedef bool interpose_ioctl_fn(int fd, unsigned long request, void *argument, int *ret);
+
+/* Have all threads' calls looked at; NULL ends it. Context: nobody makes one just now. */
+void interpose_ioctl(interpose_ioctl_fn *answer);
 
 #endif
