@@ -15,6 +15,7 @@
 #include <limits.h>
 
 #include "vmm/janitor.h"
+#include "vmm/socket_file.h"
 
 /*
  * Its name for ps. Not one that holds "samara": `pkill -9 samara` would end both at once, and
@@ -25,6 +26,7 @@
 #define WATCHED_MAX 16 /* more are refused */
 
 enum message_kind {
+	MESSAGE_EXPECT_SOCKET,
 	MESSAGE_WATCH_PATH,
 	MESSAGE_UNWATCH_PATH,
 	MESSAGE_WATCH_TERMINAL,
@@ -91,6 +93,11 @@ static int tell_path(enum message_kind kind, const char *path)
 	}
 	strcpy(message.file.path, path);
 	return tell(&message);
+}
+
+int janitor_expect_socket(const char *path)
+{
+	return tell_path(MESSAGE_EXPECT_SOCKET, path);
 }
 
 int janitor_watch_path(const char *path)
@@ -170,6 +177,7 @@ static void remember(const struct message *message)
 static void handle(const struct message *message)
 {
 	switch (message->kind) {
+	case MESSAGE_EXPECT_SOCKET:
 	case MESSAGE_WATCH_PATH:
 		remember(message);
 		break;
@@ -193,24 +201,32 @@ static bool same_attributes(const struct termios *a, const struct termios *b)
 	       a->c_cflag == b->c_cflag && !memcmp(a->c_cc, b->c_cc, sizeof(a->c_cc));
 }
 
+static void remove_file(const struct message *message)
+{
+	const char *path = message->file.path;
+	struct stat st;
+
+	/* Which file it is was never told: if it is there, and ours, it is a socket and dead. */
+	if (message->kind == MESSAGE_EXPECT_SOCKET)
+		socket_file_remove_dead(path);
+	/* Another process may have put its own file there meanwhile. */
+	else if (!lstat(path, &st) && st.st_dev == message->file.device &&
+		 st.st_ino == message->file.inode)
+		unlink(path);
+}
+
 static void clean_up(void)
 {
 	struct termios now;
-	struct stat st;
 	unsigned int i;
 
 	if (watched.terminal && !tcgetattr(STDIN_FILENO, &now) &&
 	    same_attributes(&now, &watched.ours))
 		tcsetattr(STDIN_FILENO, TCSANOW, &watched.saved);
 
-	for (i = 0; i < WATCHED_MAX; i++) {
-		const struct message *m = watched.files[i];
-
-		/* Another process may have put its own file there meanwhile. */
-		if (m && !lstat(m->file.path, &st) && st.st_dev == m->file.device &&
-		    st.st_ino == m->file.inode)
-			unlink(m->file.path);
-	}
+	for (i = 0; i < WATCHED_MAX; i++)
+		if (watched.files[i])
+			remove_file(watched.files[i]);
 }
 
 /* Keep the socket as SOCKET_FD, and standard input if it is a terminal; nothing else. */

@@ -26,11 +26,23 @@
 int janitor_start(struct samara_error *err);
 
 /**
+ * janitor_expect_socket() - have a socket's file removed that is about to be bound
+ * @path: where; nothing is there now
+ *
+ * Which file it will be cannot be told yet. So at samara's end it is removed only if it is a socket
+ * that nobody listens on, looked at under socket_file_lock(): bind and listen under that lock, and
+ * call janitor_watch_path() then, or janitor_unwatch_path() when it came to nothing.
+ *
+ * Return: 0, -ENAMETOOLONG, or that the janitor cannot be told.
+ */
+int janitor_expect_socket(const char *path);
+
+/**
  * janitor_watch_path() - have a file removed at samara's end
  * @path: a socket or file that exists; it is removed only as long as it is the same file (device
  *        and inode number)
  *
- * Call it right after bind() or open(). A relative path counts from the current directory.
+ * Call it right after open(), or when the socket that was expected listens. A relative path counts from the current directory.
  * Return: 0, -ENOENT and the like (no such file), -ENAMETOOLONG.
  */
 int janitor_watch_path(const char *path);

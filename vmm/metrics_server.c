@@ -9,7 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vmm/janitor.h"
 #include "vmm/metrics.h"
 #include "vmm/qmp_socket.h"
 
@@ -161,14 +160,7 @@ static int listen_unix(struct metrics_server *server, const char *path, struct s
 {
 	int ret = qmp_socket_listen(&server->socket, path, err);
 
-	if (ret)
-		return ret;
-	ret = janitor_watch_path(path);
-	if (ret) {
-		qmp_socket_close(&server->socket);
-		return samara_error_set(err, ret, "--metrics: socket %s: %s", path, strerror(-ret));
-	}
-	return server->socket.fd;
+	return ret ? ret : server->socket.fd;
 }
 
 static void close_listener(struct metrics_server *server, int fd)
@@ -177,7 +169,6 @@ static void close_listener(struct metrics_server *server, int fd)
 		close(fd);
 		return;
 	}
-	janitor_unwatch_path(server->socket.path);
 	qmp_socket_close(&server->socket);
 }
 

@@ -11,7 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vmm/janitor.h"
 #include "vmm/qmp.h"
 #include "vmm/qmp_command.h"
 #include "vmm/qmp_frame.h"
@@ -544,7 +543,6 @@ int qmp_server_start(struct vm *vm, const char *path, struct qmp_server **out,
 	ret = qmp_socket_listen(&server->socket, path, err);
 	if (ret)
 		goto close_kick;
-	janitor_watch_path(path);
 	ret = start_thread(&server->io, serve, server);
 	if (ret) {
 		samara_error_set(err, ret, "control socket: no thread: %s", strerror(-ret));
@@ -561,7 +559,6 @@ int qmp_server_start(struct vm *vm, const char *path, struct qmp_server **out,
 	return 0;
 close_socket:
 	qmp_socket_close(&server->socket);
-	janitor_unwatch_path(path);
 close_kick:
 	close(server->kick_fd);
 free:
@@ -582,7 +579,6 @@ void qmp_server_stop(struct qmp_server *server)
 	stop_clients(server);
 	qmp_throttle_clear(&server->throttle);
 	qmp_socket_close(&server->socket);
-	janitor_unwatch_path(server->socket.path);
 	close(server->kick_fd);
 	pthread_mutex_destroy(&server->lock);
 	free(server);

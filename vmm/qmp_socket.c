@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "vmm/janitor.h"
 #include "vmm/qmp_socket.h"
+#include "vmm/socket_file.h"
 
 int qmp_socket_address(const char *path, struct sockaddr_un *address, struct samara_error *err)
 {
@@ -23,52 +22,6 @@ int qmp_socket_address(const char *path, struct sockaddr_un *address, struct sam
 	address->sun_family = AF_UNIX;
 	strcpy(address->sun_path, path);
 	return 0;
-}
-
-/*
- * Serialize looking at a stale file and replacing it with every other samara: a lock on the folder.
- * Where the folder may be written and not read there is no lock to be had, and none is taken.
- */
-static int lock_folder(const char *path)
-{
-	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	char *slash;
-	int fd;
-
-	strcpy(folder, path);
-	slash = strrchr(folder, '/');
-	if (!slash)
-		strcpy(folder, ".");
-	else
-		slash[slash == folder] = '\0';
-	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0)
-		flock(fd, LOCK_EX);
-	return fd;
-}
-
-static void unlock_folder(int fd)
-{
-	if (fd >= 0)
-		close(fd);
-}
-
-/* Whether somebody listens there: 0 (nobody), -EADDRINUSE, or what connect() said. */
-static int probe(const struct sockaddr_un *address)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ? -errno : 0;
-	close(fd);
-	if (ret == -ECONNREFUSED)
-		return 0;
-	/* EAGAIN: its queue is full; EPROTOTYPE: it is of another type. Somebody is there. */
-	if (ret == 0 || ret == -EAGAIN || ret == -EPROTOTYPE)
-		return -EADDRINUSE;
-	return ret;
 }
 
 /* Make room for our socket file: remove one that a dead process left. */
@@ -89,7 +42,7 @@ static int remove_stale(const struct sockaddr_un *address, struct samara_error *
 					"control socket %s: a file of that name exists, and it is "
 					"not a socket",
 					path);
-	ret = probe(address);
+	ret = socket_file_probe(address);
 	if (ret == -EADDRINUSE)
 		return samara_error_set(err, ret,
 					"control socket %s: another process listens there", path);
@@ -110,7 +63,7 @@ int qmp_socket_listen(struct qmp_socket *out, const char *path, struct samara_er
 	ret = qmp_socket_address(path, &address, err);
 	if (ret)
 		return ret;
-	folder = lock_folder(path);
+	folder = socket_file_lock(path);
 	ret = remove_stale(&address, err);
 	if (ret)
 		goto unlock;
@@ -119,38 +72,46 @@ int qmp_socket_listen(struct qmp_socket *out, const char *path, struct samara_er
 		ret = -errno;
 		goto failed;
 	}
+	/*
+	 * Told before the file is there: from bind() on we may be killed at any instruction. If
+	 * somebody killed the janitor, there is a socket all the same, and nobody to remove it.
+	 */
+	janitor_expect_socket(path);
 	/* bind() takes the file's mode from the socket's, so nobody else gets in even at first. */
 	if (fchmod(out->fd, 0600) ||
 	    bind(out->fd, (const struct sockaddr *)&address, sizeof(address))) {
 		ret = -errno;
-		goto close;
+		goto unwatch;
 	}
 	if (listen(out->fd, 16) || lstat(path, &stat)) {
 		ret = -errno;
 		unlink(path);
-		goto close;
+		goto unwatch;
 	}
+	janitor_watch_path(path);
 	strcpy(out->path, path);
 	out->device = stat.st_dev;
 	out->inode = stat.st_ino;
-	unlock_folder(folder);
+	socket_file_unlock(folder);
 	return 0;
-close:
+unwatch:
+	janitor_unwatch_path(path);
 	close(out->fd);
 failed:
 	samara_error_set(err, ret, "control socket %s: %s", path, strerror(-ret));
 unlock:
-	unlock_folder(folder);
+	socket_file_unlock(folder);
 	return ret;
 }
 
 void qmp_socket_close(struct qmp_socket *out)
 {
 	struct stat stat;
-	int folder = lock_folder(out->path);
+	int folder = socket_file_lock(out->path);
 
 	if (!lstat(out->path, &stat) && stat.st_dev == out->device && stat.st_ino == out->inode)
 		unlink(out->path);
-	unlock_folder(folder);
+	janitor_unwatch_path(out->path);
+	socket_file_unlock(folder);
 	close(out->fd);
 }

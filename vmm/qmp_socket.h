@@ -28,7 +28,8 @@ int qmp_socket_address(const char *path, struct sockaddr_un *address, struct sam
 /**
  * qmp_socket_listen() - make the socket, mode 0600, non-blocking
  *
- * A socket file that nobody listens on any more is replaced.
+ * A socket file that nobody listens on any more is replaced. The janitor knows of the file before
+ * it is there, so none stays behind whenever the process is killed.
  * Return: 0, -ENAMETOOLONG, -EADDRINUSE, -EEXIST, or what the file system said.
  */
 int qmp_socket_listen(struct qmp_socket *socket, const char *path, struct samara_error *err);

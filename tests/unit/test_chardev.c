@@ -2,8 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <pty.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -13,18 +11,13 @@
 #include <stdlib.h>
 #include <setjmp.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "vmm/chardev.h"
-#include "vmm/janitor.h"
-#include "vmm/terminal.h"
 
 #define PATTERN(i) ((uint8_t)((i)*7 + (i) / 251))
 
@@ -398,159 +391,6 @@ static void a_slow_reader_gets_every_byte(void **state)
 	assert_null(result);
 }
 
-/* ---- The janitor: a child has a terminal and a socket, and is killed ---- */
-
-struct victim {
-	pid_t pid;
-	int terminal; /* the child's, our end */
-	int slave;
-	struct termios before;
-};
-
-enum {
-	UNWATCH = 1,
-	FILE_REPLACED = 2
-};
-
-static void make_socket(const char *name)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	strcpy(address.sun_path, name);
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
-		_exit(9);
-}
-
-static void start_victim(struct victim *victim, unsigned int flags)
-{
-	char ready;
-	int ends[2];
-
-	unlink(path);
-	memset(victim, 0, sizeof(*victim)); /* padding is compared, too */
-	make_pipe(ends);
-	assert_int_equal(openpty(&victim->terminal, &victim->slave, NULL, NULL, NULL), 0);
-	assert_int_equal(tcgetattr(victim->slave, &victim->before), 0);
-	assert_true(victim->before.c_lflag & ICANON);
-	victim->pid = fork();
-	assert_true(victim->pid >= 0);
-	if (!victim->pid) {
-		setsid();
-		dup2(victim->slave, 0);
-		if (janitor_start(NULL))
-			_exit(8);
-		make_socket(path);
-		if (janitor_watch_path(path) || !terminal_take())
-			_exit(7);
-		if (flags & UNWATCH)
-			janitor_unwatch_path(path);
-		if (flags & FILE_REPLACED) {
-			unlink(path);
-			close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-		}
-		if (write(ends[1], "r", 1) != 1)
-			_exit(6);
-		for (;;)
-			pause();
-	}
-	close(ends[1]);
-	assert_int_equal(read(ends[0], &ready, 1), 1);
-	close(ends[0]);
-}
-
-static bool is_raw(const struct victim *victim)
-{
-	struct termios attributes;
-
-	assert_int_equal(tcgetattr(victim->slave, &attributes), 0);
-	return !(attributes.c_lflag & ICANON);
-}
-
-static void kill_victim(struct victim *victim, int signal)
-{
-	int status, i;
-
-	kill(victim->pid, signal);
-	waitpid(victim->pid, &status, 0);
-	assert_true(WIFSIGNALED(status));
-	for (i = 0; i < 1000 && is_raw(victim); i++)
-		usleep(1000);
-	usleep(20000); /* files come after the terminal */
-}
-
-static void end_victim(struct victim *victim)
-{
-	close(victim->terminal);
-	close(victim->slave);
-	unlink(path);
-}
-
-static void killed_leaves_nothing(void **state)
-{
-	static const int signals[] = {SIGKILL, SIGTERM, SIGHUP};
-	struct termios after;
-	struct victim victim;
-	size_t i;
-
-	(void)state;
-	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
-		start_victim(&victim, 0);
-		assert_true(is_raw(&victim));
-		assert_int_equal(access(path, F_OK), 0);
-		kill_victim(&victim, signals[i]);
-		memset(&after, 0, sizeof(after));
-		assert_int_equal(tcgetattr(victim.slave, &after), 0);
-		assert_memory_equal(&after, &victim.before, sizeof(after));
-		assert_int_equal(access(path, F_OK), -1);
-		end_victim(&victim);
-	}
-}
-
-static void what_is_not_ours_stays(void **state)
-{
-	struct termios changed;
-	struct victim victim;
-
-	(void)state;
-	start_victim(&victim, UNWATCH);
-	kill_victim(&victim, SIGKILL);
-	assert_int_equal(access(path, F_OK), 0);
-	end_victim(&victim);
-
-	start_victim(&victim, FILE_REPLACED);
-	/* Somebody else has changed the terminal meanwhile. */
-	assert_int_equal(tcgetattr(victim.slave, &changed), 0);
-	changed.c_cc[VERASE] ^= 1;
-	assert_int_equal(tcsetattr(victim.slave, TCSANOW, &changed), 0);
-	kill(victim.pid, SIGKILL);
-	waitpid(victim.pid, NULL, 0);
-	usleep(100000);
-	assert_true(is_raw(&victim));
-	assert_int_equal(access(path, F_OK), 0);
-	end_victim(&victim);
-}
-
-static void an_end_in_order_waits_for_the_janitor(void **state)
-{
-	struct samara_error err;
-
-	(void)state;
-	assert_int_equal(janitor_watch_path("/nonexistent/x"), -ENOENT);
-	assert_int_equal(janitor_start(&err), 0);
-	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	assert_int_equal(janitor_watch_path(path), 0);
-	janitor_stop();
-	assert_int_equal(access(path, F_OK), -1);
-	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
-	/* Without a janitor they do nothing. */
-	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	assert_int_equal(janitor_watch_path(path), 0);
-	janitor_stop();
-	assert_int_equal(access(path, F_OK), 0);
-	unlink(path);
-}
-
 static int make_scratch(void **state)
 {
 	(void)state;
@@ -570,10 +410,6 @@ static int remove_scratch(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		/* The janitor's first: it is forked before there are threads. */
-		cmocka_unit_test(killed_leaves_nothing),
-		cmocka_unit_test(what_is_not_ours_stays),
-		cmocka_unit_test(an_end_in_order_waits_for_the_janitor),
 		cmocka_unit_test(a_file_gets_every_byte),
 		cmocka_unit_test(a_full_disk_is_told_once),
 		cmocka_unit_test(a_file_that_cannot_be),

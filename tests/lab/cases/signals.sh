@@ -23,10 +23,11 @@ for signal in TERM HUP ABRT KILL SEGV; do
 	wait_guest
 	echo "$signal: status $status"
 	[ "$status" -ne 0 ] || fail "status 0 after SIG$signal"
-	# What cleans up after a SIGKILL is another process and may take a moment.
-	for i in 1 2 3 4 5 6 7 8 9 10; do
-		[ -e "$SOCKET" ] || pidof samara-"$LOCK" >/dev/null || break
+	# What cleans up is another process, which may take its time on a busy machine.
+	waited=0
+	while [ $waited -lt 600 ] && { [ -e "$SOCKET" ] || pidof samara-"$LOCK" >/dev/null; }; do
 		usleep 100000
+		waited=$((waited + 1))
 	done
 	[ ! -e "$SOCKET" ] || fail "the control socket is left after SIG$signal"
 	! pidof samara-"$LOCK" >/dev/null || fail "a process is left after SIG$signal"
