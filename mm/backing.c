@@ -29,6 +29,7 @@ int backing_open(struct backing *backing, const struct guest_mm_window_config *c
 		.fd = -1,
 		.page_bytes = SAMARA_PAGE_BYTES,
 		.shared = kinds[config->backing].shared,
+		.placement = config->placement,
 	};
 	return backing->ops->open(backing, config, err);
 }

@@ -65,6 +65,7 @@ extern const struct backing_ops backing_private_ops; /* backing_private.c: a fil
  * @page_bytes: the smallest piece it can be had in
  * @device, @inode: of the file that is mapped, if one is: the same for the same memory
  * @shared: mapped from the page cache, where others may reach it
+ * @placement: where its pages come from
  */
 struct backing {
 	const struct backing_ops *ops;
@@ -77,6 +78,7 @@ struct backing {
 	uint64_t page_bytes;
 	uint64_t device, inode;
 	bool shared;
+	struct guest_mm_placement placement;
 };
 
 /**
@@ -102,6 +104,11 @@ static inline char *backing_hva(const struct backing *backing, gpa_t gpa)
 static inline bool backing_same_file(const struct backing *a, const struct backing *b)
 {
 	return a->shared && b->shared && a->device == b->device && a->inode == b->inode;
+}
+
+static inline bool backing_same_placement(const struct backing *a, const struct backing *b)
+{
+	return a->placement.numa == b->placement.numa && a->placement.nodes == b->placement.nodes;
 }
 
 static inline uint64_t backing_offset(const struct backing *backing, gpa_t gpa)

@@ -36,9 +36,13 @@ static int anon_fill(const struct backing *backing, const struct fill *fill, uin
 	struct guest_mm *mm = fill->mm;
 	uint64_t size_bytes = fill->size_bytes, next_huge = HUGE_BYTES - fill->gpa % HUGE_BYTES;
 
-	/* UFFDIO_MOVE makes pages writable, so what shall be protected is copied. */
+	/*
+	 * UFFDIO_MOVE makes pages writable, so what shall be protected is copied. And the staging
+	 * area's pages come from where the window's do.
+	 */
 	if (next_huge == HUGE_BYTES && size_bytes >= HUGE_BYTES && !fill->protect &&
-	    mm->huge_pages && !stage_fill(fill, backing_hva(backing, fill->gpa))) {
+	    mm->huge_pages && backing_same_placement(backing, &fill->window->own) &&
+	    !stage_fill(fill, backing_hva(backing, fill->gpa))) {
 		*done = HUGE_BYTES;
 		return 0;
 	}

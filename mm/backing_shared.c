@@ -21,6 +21,7 @@
 
 #include "mm/backing.h"
 #include "mm/mm.h"
+#include "mm/numa.h"
 #include "mm/stage.h"
 
 static int make_memfd(struct backing *backing, struct samara_error *err)
@@ -149,16 +150,25 @@ static int shared_discard(const struct backing *backing, gpa_t gpa, uint64_t siz
 	return ret ? -errno : 0;
 }
 
-/* Huge pages are few, and a fault that gets none waits for ever: take them when they are plugged. */
+/*
+ * Huge pages are few, and a fault that gets none waits for ever: take them when they are plugged, on
+ * the nodes where they shall be.
+ */
 static int hugetlb_reserve(const struct backing *backing, gpa_t gpa, uint64_t size_bytes)
 {
-	int ret;
+	struct numa_scope scope;
+	int ret = numa_enter(&backing->placement, &scope);
 
+	if (ret)
+		return ret;
 	do {
 		ret = fallocate(backing->fd, 0, (off_t)backing_offset(backing, gpa),
-				(off_t)size_bytes);
-	} while (ret && errno == EINTR);
-	return ret ? -errno : 0;
+				(off_t)size_bytes)
+			      ? -errno
+			      : 0;
+	} while (ret == -EINTR);
+	numa_leave(&scope);
+	return ret;
 }
 
 const struct backing_ops backing_shared_ops = {

@@ -9,6 +9,11 @@
 /* Pages per call of move_pages(): their arrays fit on a stack. */
 #define MOVE_PAGES 256
 
+/* Linux include/uapi/linux/mempolicy.h, 5.15 */
+#ifndef MPOL_PREFERRED_MANY
+#define MPOL_PREFERRED_MANY 5
+#endif
+
 static int check_node(unsigned int node, struct samara_error *err)
 {
 	if (numa_available() < 0)
@@ -23,28 +28,81 @@ static int check_node(unsigned int node, struct samara_error *err)
 	return 0;
 }
 
-int numa_place(void *address, uint64_t length, const struct guest_mm_window_config *config,
+/* As the kernel names it. Return: a mode, -EINVAL. */
+static int mode_of(const struct guest_mm_placement *placement)
+{
+	switch (placement->numa) {
+	case GUEST_MM_NUMA_PREFER:
+		return placement->nodes & (placement->nodes - 1) ? MPOL_PREFERRED_MANY
+								 : MPOL_PREFERRED;
+	case GUEST_MM_NUMA_BIND:
+		return MPOL_BIND;
+	case GUEST_MM_NUMA_INTERLEAVE:
+		return MPOL_INTERLEAVE;
+	default:
+		return -EINVAL;
+	}
+}
+
+int numa_check(const struct guest_mm_placement *placement, struct samara_error *err)
+{
+	uint64_t left = placement->nodes;
+	int ret = 0;
+
+	if (placement->numa == GUEST_MM_NUMA_ANY)
+		return left ? samara_error_set(err, -EINVAL,
+					       "NUMA nodes are named, and no policy for them")
+			    : 0;
+	if (mode_of(placement) < 0)
+		return samara_error_set(err, -EINVAL, "%d is no NUMA placement",
+					(int)placement->numa);
+	if (!left)
+		return samara_error_set(err, -EINVAL, "NUMA policy: no node is named");
+	for (; left && !ret; left &= left - 1)
+		ret = check_node((unsigned int)__builtin_ctzll(left), err);
+	return ret;
+}
+
+static int place_error(const struct guest_mm_placement *placement, int code,
+		       struct samara_error *err)
+{
+	return samara_error_set(err, code, "NUMA nodes, mask %#llx: %s",
+				(unsigned long long)placement->nodes, strerror(-code));
+}
+
+int numa_place(void *address, uint64_t length, const struct guest_mm_placement *placement,
 	       struct samara_error *err)
 {
-	int mode = config->numa == GUEST_MM_NUMA_BIND ? MPOL_BIND : MPOL_PREFERRED;
-	struct bitmask *nodes;
-	int ret;
+	unsigned long nodes = placement->nodes;
+	int ret = numa_check(placement, err);
 
-	if (config->numa == GUEST_MM_NUMA_ANY)
-		return 0;
-	if (config->numa != GUEST_MM_NUMA_PREFER && config->numa != GUEST_MM_NUMA_BIND)
-		return samara_error_set(err, -EINVAL, "%d is no NUMA placement", (int)config->numa);
-	ret = check_node(config->node, err);
-	if (ret)
+	if (ret || placement->numa == GUEST_MM_NUMA_ANY)
 		return ret;
-	nodes = numa_allocate_nodemask();
-	numa_bitmask_setbit(nodes, config->node);
 	/* The kernel takes the number of bits plus one: mbind(2), BUGS of the man page. */
-	if (mbind(address, length, mode, nodes->maskp, nodes->size + 1, 0))
-		ret = samara_error_set(err, -errno, "NUMA node %u: %s", config->node,
-				       strerror(errno));
-	numa_bitmask_free(nodes);
+	if (mbind(address, length, mode_of(placement), &nodes, 8 * sizeof(nodes) + 1, 0))
+		ret = place_error(placement, -errno, err);
 	return ret;
+}
+
+int numa_enter(const struct guest_mm_placement *placement, struct numa_scope *scope)
+{
+	unsigned long nodes = placement->nodes;
+
+	scope->entered = false;
+	if (placement->numa == GUEST_MM_NUMA_ANY)
+		return 0;
+	if (get_mempolicy(&scope->mode, scope->nodes, 8 * sizeof(scope->nodes), NULL, 0) ||
+	    set_mempolicy(mode_of(placement), &nodes, 8 * sizeof(nodes) + 1))
+		return -errno;
+	scope->entered = true;
+	return 0;
+}
+
+void numa_leave(const struct numa_scope *scope)
+{
+	if (scope->entered)
+		set_mempolicy(scope->mode, scope->nodes,
+			      scope->mode == MPOL_DEFAULT ? 0 : 8 * sizeof(scope->nodes));
 }
 
 int numa_migrate(char *address, uint64_t length, unsigned int node, struct samara_error *err)

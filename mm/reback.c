@@ -51,6 +51,9 @@ static int reback_check(struct guest_mm *mm, struct operation *op, struct samara
 	SAMARA_PROBE2(reback, op->range.gpa, op->range.size_bytes);
 	if (ret)
 		return ret;
+	ret = numa_check(&op->memory->placement, err);
+	if (ret)
+		return ret;
 	if (op->range.window->own.page_bytes != SAMARA_PAGE_BYTES ||
 	    op->range.window->own.kind == GUEST_MM_FILE_PRIVATE)
 		return range_error(err, &op->range, -EOPNOTSUPP,
@@ -68,11 +71,14 @@ static int reback_look(struct guest_mm *mm, struct operation *op, struct samara_
 }
 
 /* The window's own memory again: a piece of the same file, or of none. */
-static int open_own(const struct range *range, struct backing *backing, struct samara_error *err)
+static int open_own(const struct range *range, const struct guest_mm_placement *placement,
+		    struct backing *backing, struct samara_error *err)
 {
 	const struct backing *own = &range->window->own;
 
 	*backing = *own;
+	if (placement->numa != GUEST_MM_NUMA_ANY)
+		backing->placement = *placement;
 	backing->offset_bytes = backing_offset(own, range->gpa);
 	if (own->fd < 0)
 		return 0;
@@ -89,6 +95,7 @@ static int open_memory(struct operation *op, struct reback *reback, struct samar
 		.backing = GUEST_MM_FILE_SHARED,
 		.fd = op->memory->fd,
 		.offset_bytes = op->memory->offset_bytes,
+		.placement = op->memory->placement,
 	};
 	struct backing *backing;
 	int ret;
@@ -99,7 +106,7 @@ static int open_memory(struct operation *op, struct reback *reback, struct samar
 	backing = &reback->piece->backing;
 	backing->fd = -1;
 	if (op->memory->kind == GUEST_MM_MEMORY_OWN)
-		ret = open_own(range, backing, err);
+		ret = open_own(range, &op->memory->placement, backing, err);
 	else
 		ret = backing_open(backing, &config, err);
 	if (ret)
@@ -189,7 +196,12 @@ static int copy_part(const struct range *range, const struct reback *reback, gpa
 	return ret;
 }
 
-static int copy_contents(const struct range *range, const struct reback *reback)
+/*
+ * What the new memory holds is the range's contents, or zeros, or, of a file that shall be taken as
+ * it is, what the file holds.
+ */
+static int fill_new(const struct range *range, const struct reback *reback,
+		    const struct guest_mm_memory *memory)
 {
 	gpa_t gpa = range->gpa;
 	uint64_t left = range->size_bytes;
@@ -199,8 +211,12 @@ static int copy_contents(const struct range *range, const struct reback *reback)
 		uint64_t bytes = left;
 		const struct backing *old = window_backing(range->window, gpa, &bytes);
 
-		if (!is_same(old, &reback->backing, gpa))
+		if (is_same(old, &reback->backing, gpa))
+			ret = 0;
+		else if (!memory->bare)
 			ret = copy_part(range, reback, gpa, bytes);
+		else if (memory->kind == GUEST_MM_MEMORY_OWN && reback->backing.shared)
+			ret = reback->backing.ops->discard(&reback->backing, gpa, bytes);
 		gpa += bytes;
 		left -= bytes;
 	}
@@ -307,9 +323,12 @@ static int prepare_memory(struct guest_mm *mm, struct operation *op, struct sama
 	if (!ret)
 		ret = map_stage(range, reback);
 	if (!ret)
+		ret = numa_place(reback->stage, range->size_bytes, &reback->backing.placement,
+				 NULL);
+	if (!ret)
 		ret = window_protect(range->window, range->gpa, range->size_bytes);
 	if (!ret)
-		ret = copy_contents(range, reback);
+		ret = fill_new(range, reback, op->memory);
 	if (!ret)
 		ret = protect_stage(mm, range, reback);
 	return ret ? range_error(err, range, ret, "%s", strerror(-ret)) : 0;
@@ -359,7 +378,8 @@ static void exchange(const struct range *range, const struct reback *reback)
 	}
 }
 
-static void empty_old_files(const struct range *range, const struct backing *new)
+/* What was replaced is given back; but a file that came as it was goes as it is. */
+static void empty_old_files(const struct range *range, const struct backing *new, bool bare)
 {
 	gpa_t gpa = range->gpa;
 	uint64_t left = range->size_bytes;
@@ -367,8 +387,10 @@ static void empty_old_files(const struct range *range, const struct backing *new
 	while (left) {
 		uint64_t bytes = left;
 		const struct backing *old = window_backing(range->window, gpa, &bytes);
+		bool keep = is_same(old, new, gpa) ||
+			    (bare && !backing_same_file(old, &range->window->own));
 
-		while (old->shared && !is_same(old, new, gpa) && old->ops->discard(old, gpa, bytes))
+		while (old->shared && !keep && old->ops->discard(old, gpa, bytes))
 			pause_before_retry();
 		gpa += bytes;
 		left -= bytes;
@@ -382,7 +404,9 @@ static void reback_commit(struct guest_mm *mm, struct operation *op)
 	fault_service_moving(mm, true);
 	exchange(&op->range, reback);
 	fault_service_moving(mm, false);
-	empty_old_files(&op->range, &reback->backing);
+	if (op->memory->bare)
+		window_forget(op->range.window, op->range.gpa, op->range.size_bytes);
+	empty_old_files(&op->range, &reback->backing, op->memory->bare);
 	__atomic_store_n(&op->range.window->has_pieces, true, __ATOMIC_RELEASE);
 	while (mas_preallocate(&reback->store, reback->piece, GFP_KERNEL))
 		pause_before_retry();

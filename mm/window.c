@@ -98,9 +98,9 @@ static int make(struct window *window, const struct uffd *uffd, unsigned int uff
 	}
 	if (config->backing == GUEST_MM_ANON)
 		stage_init(&window->stage, uffd->can_move);
-	ret = numa_place(window->hva, window->size_bytes, config, err);
+	ret = numa_place(window->hva, window->size_bytes, &config->placement, err);
 	if (!ret && window->stage.area)
-		ret = numa_place(window->stage.area, STAGES * HUGE_BYTES, config, err);
+		ret = numa_place(window->stage.area, STAGES * HUGE_BYTES, &config->placement, err);
 	if (ret)
 		return ret;
 	window->can_protect = !window->own.shared || uffd->can_protect_shared;

@@ -109,11 +109,21 @@ int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
  */
 void guest_mm_destroy(struct guest_mm *mm);
 
-/* Which NUMA node a window's pages come from. */
+/* Which of the host's NUMA nodes pages come from. */
 enum guest_mm_numa {
-	GUEST_MM_NUMA_ANY,    /* as the host sees fit: that of the thread that populates */
-	GUEST_MM_NUMA_PREFER, /* this node while it has memory */
-	GUEST_MM_NUMA_BIND,   /* this node and no other */
+	GUEST_MM_NUMA_ANY,        /* as the host sees fit: that of the thread that populates */
+	GUEST_MM_NUMA_PREFER,     /* these while they have memory; several take Linux 5.15 */
+	GUEST_MM_NUMA_BIND,       /* these and no other */
+	GUEST_MM_NUMA_INTERLEAVE, /* these in turns */
+};
+
+/**
+ * struct guest_mm_placement - where the host shall take memory
+ * @nodes: a bit for each node, from node 0 on; none with GUEST_MM_NUMA_ANY
+ */
+struct guest_mm_placement {
+	enum guest_mm_numa numa;
+	uint64_t nodes;
 };
 
 /**
@@ -122,7 +132,7 @@ enum guest_mm_numa {
  * @size_bytes: length, page aligned, not 0
  * @fd: for GUEST_MM_FILE_*: the file; the caller may close it afterwards
  * @offset_bytes: for GUEST_MM_FILE_*: where @gpa is in it, page aligned
- * @node: the NUMA node, unless @numa is GUEST_MM_NUMA_ANY
+ * @placement: all zero: anywhere
  */
 struct guest_mm_window_config {
 	gpa_t gpa;
@@ -130,8 +140,7 @@ struct guest_mm_window_config {
 	enum guest_mm_backing backing;
 	int fd;
 	uint64_t offset_bytes;
-	enum guest_mm_numa numa;
-	unsigned int node;
+	struct guest_mm_placement placement;
 };
 
 /**
@@ -270,16 +279,23 @@ enum guest_mm_memory_kind {
  * @fd: for GUEST_MM_MEMORY_FILE; the caller may close it afterwards
  * @offset_bytes: of the range's first byte in it, page aligned; what is there is overwritten
  * @node: for GUEST_MM_MEMORY_NODE
+ * @placement: for a file and the window's own: of pages that come from now on; all zero: a file's
+ *             anywhere, the window's own as the window's
+ * @bare: for a file and the window's own: memory is exchanged, contents are not. The range has what
+ *        the file holds, or zeros, and a file that was behind it keeps what it holds. Memory that is
+ *        behind it already stays as it is
  */
 struct guest_mm_memory {
 	enum guest_mm_memory_kind kind;
 	int fd;
 	uint64_t offset_bytes;
 	unsigned int node;
+	struct guest_mm_placement placement;
+	bool bare;
 };
 
 /**
- * guest_mm_reback() - have other memory behind a plugged range, contents kept
+ * guest_mm_reback() - have other memory behind a plugged range, contents kept unless it is bare
  *
  * vCPUs and devices go on meanwhile. A file stays behind the addresses, over unplug and plug, until
  * they are rebacked again. Files change a mapping of the process, so everybody's faults in it wait

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <numaif.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -328,18 +329,29 @@ static void test_anonymous_huge_pages(void **state)
 	guest_mm_destroy(f->mm);
 }
 
+/* What the kernel will do for the page at an address. */
+static int policy_of(void *address)
+{
+	int mode = -1;
+
+	assert_int_equal(get_mempolicy(&mode, NULL, 0, address, MPOL_F_ADDR), 0);
+	return mode;
+}
+
 static void test_numa(void **state)
 {
-	struct own own = {.config = {.size_bytes = 16 * HUGE, .numa = GUEST_MM_NUMA_BIND}};
+	struct own own = {.config = {.size_bytes = 16 * HUGE, .placement = {.nodes = 1}}};
 	struct guest_mm_memory there = {.kind = GUEST_MM_MEMORY_NODE};
+	struct guest_mm_memory bound = {.kind = GUEST_MM_MEMORY_OWN,
+					.placement = {GUEST_MM_NUMA_BIND, 1}};
 	struct fixture *f = &own.f;
 	struct samara_error err;
 
 	(void)state;
 	for (int backing = GUEST_MM_ANON; backing <= GUEST_MM_MEMFD; backing++) {
-		for (int numa = GUEST_MM_NUMA_PREFER; numa <= GUEST_MM_NUMA_BIND; numa++) {
+		for (int numa = GUEST_MM_NUMA_PREFER; numa <= GUEST_MM_NUMA_INTERLEAVE; numa++) {
 			own.config.backing = (enum guest_mm_backing)backing;
-			own.config.numa = (enum guest_mm_numa)numa;
+			own.config.placement.numa = (enum guest_mm_numa)numa;
 			ok(make_own(&own, &err), &err);
 			plug(f, BASE, 4 * HUGE, GUEST_MM_RDWR);
 			ok(guest_mm_populate(f->mm, BASE, 4 * HUGE, &err), &err);
@@ -353,13 +365,27 @@ static void test_numa(void **state)
 			assert_non_null(
 				strstr(err.text, "reback 0x100000000+0x1000: NUMA node 999"));
 			there.node = 0;
+			/* A part with a policy of its own; what comes later comes by it. */
+			ok(guest_mm_reback(f->mm, BASE + HUGE, 2 * HUGE, &bound, &err), &err);
+			ok(guest_mm_discard(f->mm, BASE, 4 * HUGE, &err), &err);
+			assert_int_equal(policy_of(hva(f, BASE + HUGE)), MPOL_BIND);
+			assert_int_equal(policy_of(hva(f, BASE + 3 * HUGE)) == MPOL_BIND,
+					 numa == GUEST_MM_NUMA_BIND);
+			expect_zeros(f, BASE, 4 * HUGE);
+			assert_int_equal(numa_node_of(hva(f, BASE + HUGE)), 0);
 			guest_mm_destroy(f->mm);
 		}
 	}
-	own.config.node = 63;
+	own.config.placement.nodes = UINT64_C(1) << 63;
 	assert_int_equal(make_own(&own, &err), -ENODEV);
 	assert_non_null(strstr(err.text, "window 0x100000000+0x2000000: NUMA node 63"));
-	own.config.numa = (enum guest_mm_numa)9;
+	own.config.placement.nodes = 0;
+	assert_int_equal(make_own(&own, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "no node is named"));
+	own.config.placement = (struct guest_mm_placement){GUEST_MM_NUMA_ANY, 1};
+	assert_int_equal(make_own(&own, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "no policy"));
+	own.config.placement.numa = (enum guest_mm_numa)9;
 	assert_int_equal(make_own(&own, &err), -EINVAL);
 }
 

@@ -124,6 +124,43 @@ static void test_reback_keeps_every_byte(void **state)
 	close(second);
 }
 
+/* A file's contents become the guest's, and stay in the file when it goes. */
+static void test_bare_file(void **state)
+{
+	struct fixture *f = *state;
+	int fd = make_memfd(PAGES);
+	struct guest_mm_memory in = file(fd, 0), out = own;
+	struct guest_mm_pin pin;
+	struct samara_error err;
+	uint64_t word = 4711;
+
+	in.bare = out.bare = true;
+	assert_int_equal(pwrite(fd, &word, sizeof(word), 3 * PAGE), sizeof(word));
+	assert_int_equal(pwrite(fd, &word, sizeof(word), 5 * PAGE), sizeof(word));
+	plug(f, BASE, PAGES * PAGE, GUEST_MM_RDWR);
+	fill(f, BASE, 8 * PAGE);
+	reback(f, BASE, PAGES * PAGE, &in);
+	/* By the guest, by a pin, and what the file does not have. */
+	assert_int_equal(peek(f, BASE + 3 * PAGE), word);
+	assert_int_equal(guest_mm_pin(f->mm, BASE + 5 * PAGE, PAGE, true, &pin), 0);
+	assert_memory_equal(pin.iov[0].iov_base, &word, sizeof(word));
+	guest_mm_unpin(&pin);
+	expect_zeros(f, BASE, 3 * PAGE);
+	poke(f, BASE + 7 * PAGE, 8);
+	assert_int_equal(word_of(fd, 7), 8);
+	/* It goes and keeps what it holds; the range starts anew. */
+	reback(f, BASE, PAGES * PAGE, &out);
+	expect_zeros(f, BASE, PAGES * PAGE);
+	poke(f, BASE + 7 * PAGE, 9);
+	ok(guest_mm_unplug(f->mm, BASE, PAGES * PAGE, &err), &err);
+	assert_int_equal(word_of(fd, 7), 8);
+	assert_int_equal(word_of(fd, 3), word);
+	plug(f, BASE, PAGES * PAGE, GUEST_MM_RDWR);
+	expect_zeros(f, BASE, PAGES * PAGE);
+	expect_accounting(f, BASE, PAGES * PAGE);
+	close(fd);
+}
+
 /* Operations on a range that is partly in a file. */
 static void test_operations_on_rebacked(void **state)
 {
@@ -372,11 +409,9 @@ static void test_reback_failures_are_undone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		MM_TEST(test_reback_keeps_every_byte),
-		MM_TEST(test_operations_on_rebacked),
-		MM_TEST(test_reback_errors),
-		MM_TEST(test_reback_under_writers),
-		MM_TEST(test_become_huge),
+		MM_TEST(test_reback_keeps_every_byte),    MM_TEST(test_bare_file),
+		MM_TEST(test_operations_on_rebacked),     MM_TEST(test_reback_errors),
+		MM_TEST(test_reback_under_writers),       MM_TEST(test_become_huge),
 		MM_TEST(test_reback_failures_are_undone),
 	};
 
