@@ -57,7 +57,11 @@ static const struct argp_option options[] = {
 	{"memory", OPTION_MEMORY, "SIZE[,...]", 0,
 	 "Memory at start (512M). ,max=SIZE: with what can be plugged (as much as at start). "
 	 ",slots=N: for that many DIMMs (32, if there is a max). "
-	 ",backing=anon|memfd: what is behind it (anon)",
+	 ",backing=anon|memfd|hugetlb|file: what is behind it (anon). ,path=FILE: the file, of "
+	 "which "
+	 "the guest gets a copy; with ,share=on it is the memory, on tmpfs or hugetlbfs, and is "
+	 "emptied. ,thp=off: no transparent huge pages. ,prealloc=on: all pages at once. "
+	 ",host-nodes=A-B:C,policy=preferred|bind|interleave: the host's NUMA nodes it comes from",
 	 2},
 	{"balloon", OPTION_BALLOON, "SETTING,...", OPTION_ARG_OPTIONAL,
 	 "A balloon (virtio-balloon). deflate-on-oom=off: the guest may not help itself; "
@@ -70,8 +74,10 @@ static const struct argp_option options[] = {
 	 "(2M). "
 	 ",node=N: NUMA node. ,packed=off: split virtqueues",
 	 2},
-	{"numa", OPTION_NUMA, "memory=SIZE,cpus=A-B:C", 0,
-	 "A NUMA node with a part of the memory and of the vCPUs; once for each node", 2},
+	{"numa", OPTION_NUMA, "memory=SIZE,cpus=A-B:C[,...]", 0,
+	 "A NUMA node with a part of the memory and of the vCPUs; once for each node. "
+	 ",host-nodes=A-B:C,policy=preferred|bind|interleave: as with --memory, for this part",
+	 2},
 	{"dimm", OPTION_DIMM, "SIZE[,node=N][,id=ID]", 0,
 	 "A DIMM that is there from the start and can be unplugged", 2},
 	{"serial", OPTION_SERIAL, "TO", 0,
@@ -106,6 +112,7 @@ static const char doc[] =
 	"\n"
 	"Examples:\n"
 	"  samara run --kernel vmlinuz --initrd initrd --cmdline console=ttyS0 --cpus 2\n"
+	"  samara run -k vmlinux -m 4G,backing=hugetlb,host-nodes=0,policy=bind\n"
 	"  samara run -k vmlinux -m 512M,max=4G --serial pty --qmp unix:/run/vm.sock\n"
 	"  samara run --domain guest.xml --serial file:guest.log\n"
 	"  samara run -k vmlinux -m 1G --balloon --virtio-mem id=mem0,size=8G,requested=1G\n";

@@ -83,12 +83,22 @@ struct vm_config {
 	unsigned int cpus;
 	uint64_t memory_bytes;
 	uint64_t max_memory_bytes; /* at least memory_bytes */
-	enum guest_mm_backing backing;
 	unsigned int memory_slots; /* for DIMMs; 0: none */
 
-	/* NUMA nodes, 0: the guest hears of none. Their memory_bytes add up to the memory at start. */
+	/* What is behind it; placement: on the host's NUMA nodes. */
+	enum guest_mm_backing backing;
+	char *memory_path;       /* GUEST_MM_FILE_*; else NULL */
+	bool memory_small_pages; /* no transparent huge pages */
+	bool memory_prealloc;    /* at start: all pages at once */
+	struct guest_mm_placement placement;
+
+	/*
+	 * The guest's NUMA nodes, 0: it hears of none. Their node_bytes add up to the memory at
+	 * start. A placement of GUEST_MM_NUMA_ANY: as all of the memory.
+	 */
 	unsigned int node_count;
 	uint64_t node_bytes[VM_MAX_NODES];
+	struct guest_mm_placement node_placements[VM_MAX_NODES];
 	uint8_t cpu_nodes[VM_MAX_CPUS]; /* of each vCPU */
 
 	struct dimm_config dimms[VM_MAX_DIMMS];
@@ -129,7 +139,7 @@ int parse_size(const char *text, const char *what, uint64_t *bytes, struct samar
 
 /**
  * parse_memory(), parse_serial(), parse_qmp() - the values of options of samara run
- * @text: "512M,max=4G,slots=8"; "stdio", "pty", "file:PATH" or "null"; "unix:PATH"
+ * @text: "512M,max=4G,slots=8,backing=memfd,host-nodes=0-1,policy=bind"; "stdio", "pty", "file:PATH" or "null"; "unix:PATH"
  *
  * What was there before is freed, and stays when @text is refused.
  *
@@ -160,8 +170,27 @@ int add_virtio_mem(struct vm_config *config, const struct virtio_mem_options *me
 		   struct samara_error *err);
 
 /**
+ * parse_host_nodes(), parse_policy() - where on the host memory shall come from
+ * @text: "0-1:3"; "default", "preferred", "bind" or "interleave", as QEMU names them
+ * @what: what it is, for the message
+ *
+ * Return: 0, -EINVAL.
+ */
+int parse_host_nodes(const char *text, const char *what, uint64_t *nodes, struct samara_error *err);
+int parse_policy(const char *text, const char *what, enum guest_mm_numa *policy,
+		 struct samara_error *err);
+
+/**
+ * check_placement() - whether a policy has its nodes, and nodes have their policy
+ *
+ * What nodes the host has is not looked at. Return: 0, -EINVAL.
+ */
+int check_placement(const struct guest_mm_placement *placement, const char *what,
+		    struct samara_error *err);
+
+/**
  * parse_numa(), parse_dimm() - add a NUMA node, a DIMM
- * @text: "memory=2G,cpus=0-1"; "1G,node=1,id=NAME"
+ * @text: "memory=2G,cpus=0-1,host-nodes=1,policy=bind"; "1G,node=1,id=NAME"
  *
  * Return: as above; -E2BIG (too many).
  */

@@ -5,27 +5,11 @@
 #include <string.h>
 
 #include "devices/virtio_mem.h"
-#include "vmm/config.h"
+#include "vmm/config_internal.h"
 #include "vmm/virtio_slots.h"
 
 /* Proximity domains are 32 bits wide, virtio-mem's field is 16 (virtio 1.2, 5.15.4). */
 #define NODE_MAX 0xffff
-
-/* If @key is "NAME=on|off", store it. Return: 1, 0 (another key), -EINVAL. */
-static int parse_switch(const char *key, const char *name, const char *option, bool *value,
-			struct samara_error *err)
-{
-	size_t length = strlen(name);
-
-	if (strncmp(key, name, length) || key[length] != '=')
-		return 0;
-	key += length + 1;
-	if (strcmp(key, "on") && strcmp(key, "off"))
-		return samara_error_set(err, -EINVAL, "%s %s=: '%s' is neither on nor off", option,
-					name, key);
-	*value = !strcmp(key, "on");
-	return 1;
-}
 
 static int check_room(unsigned int devices, const char *option, struct samara_error *err)
 {
@@ -39,13 +23,14 @@ static int check_room(unsigned int devices, const char *option, struct samara_er
 static int parse_balloon_key(const char *key, struct balloon_options *balloon,
 			     struct samara_error *err)
 {
-	int ret = parse_switch(key, "deflate-on-oom", "--balloon", &balloon->deflate_on_oom, err);
+	int ret = config_parse_switch(key, "deflate-on-oom", "--balloon", &balloon->deflate_on_oom,
+				      err);
 
 	if (!ret)
-		ret = parse_switch(key, "free-page-reporting", "--balloon", &balloon->reporting,
-				   err);
+		ret = config_parse_switch(key, "free-page-reporting", "--balloon",
+					  &balloon->reporting, err);
 	if (!ret)
-		ret = parse_switch(key, "packed", "--balloon", &balloon->packed, err);
+		ret = config_parse_switch(key, "packed", "--balloon", &balloon->packed, err);
 	if (!ret)
 		return samara_error_set(err, -EINVAL,
 					"--balloon: '%s' is no setting; there are deflate-on-oom=, "
@@ -116,7 +101,7 @@ static int parse_mem_key(const char *key, struct virtio_mem_options *mem, struct
 		return parse_size(key + 10, "--virtio-mem requested=", &mem->requested_bytes, err);
 	if (!strncmp(key, "node=", 5))
 		return parse_node(key + 5, &mem->node, err);
-	ret = parse_switch(key, "packed", "--virtio-mem", &mem->packed, err);
+	ret = config_parse_switch(key, "packed", "--virtio-mem", &mem->packed, err);
 	if (!ret)
 		return samara_error_set(err, -EINVAL,
 					"--virtio-mem: '%s' is no setting; there are id=, size=, "

@@ -143,8 +143,8 @@ static int unplug(struct dimm *dimm)
 	unsigned int slot = (unsigned int)device->slot;
 	int ret;
 
-	ret = guest_mm_unplug(memory_devices_config(dimms->devices)->mm, device->gpa,
-			      device->size_bytes, NULL);
+	ret = memory_backend_unplug(device->backend, memory_devices_config(dimms->devices)->mm,
+				    device->gpa, NULL);
 	/* Part of it was unplugged by its address: then the rest is whose that was. */
 	if (ret && ret != -ENOENT)
 		return ret;
@@ -507,7 +507,7 @@ static int plug(struct dimms *dimms, struct dimm *dimm, const struct memory_devi
 	ret = insert(dimms, dimm, err);
 	if (!ret)
 		return 0;
-	guest_mm_unplug(mm, device->gpa, device->size_bytes, NULL);
+	memory_backend_unplug(device->backend, mm, device->gpa, NULL);
 fini:
 	memory_device_fini(device);
 	return ret;

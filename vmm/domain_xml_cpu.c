@@ -73,7 +73,8 @@ static int read_cell(struct reader *reader, xmlNode *cell)
 	if (config->node_bytes[node] > UINT64_MAX / 1024)
 		return reader_refuse(reader, cell, "its memory is over 64 bits");
 	config->node_bytes[node] *= 1024;
-	if (reader_equals(reader, cell, "string(@memAccess)", "shared"))
+	if (reader_equals(reader, cell, "string(@memAccess)", "shared") &&
+	    config->backing == GUEST_MM_ANON)
 		config->backing = GUEST_MM_MEMFD;
 	if (!reader_is_empty(reader, cell, "string(distances/sibling/@id)"))
 		reader_pass_over(reader, cell, "the guest hears of no distances between nodes");
@@ -92,8 +93,11 @@ static int read_numa(struct reader *reader, xmlNode *node)
 	int ret = reader_walk(reader, node, rules);
 
 	/* One node is as none, but for the guest's boot: it need not look for others. */
-	if (!ret && config->node_count == 1)
+	if (!ret && config->node_count == 1) {
 		config->node_count = 0;
+		if (config->node_placements[0].numa != GUEST_MM_NUMA_ANY)
+			config->placement = config->node_placements[0];
+	}
 	return ret;
 }
 

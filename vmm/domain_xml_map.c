@@ -187,7 +187,7 @@ static const struct rule domain_rules[] = {
 	{"iothreadids", WARN, "there are no I/O threads to set", NULL},
 	{"defaultiothread", WARN, "there are no I/O threads to set", NULL},
 	{"cputune", WARN, "threads are scheduled as the host does", NULL},
-	{"numatune", WARN, "memory comes from the NUMA nodes that the host chooses", NULL},
+	{"numatune", READ, NULL, domain_xml_read_numatune},
 	{"memtune", WARN, "no limit on memory is set", NULL},
 	{"blkiotune", WARN, "no limit on disk access is set", NULL},
 	{"resource", WARN, "no cgroup is made", NULL},

@@ -76,18 +76,48 @@ int domain_xml_read_memory(struct reader *reader, xmlNode *node)
 	return ret ? ret : subtract_devices(reader, node->parent);
 }
 
+/* A memfd or a file; what it is of and who may map it, hugepages and access say. */
 static int read_source(struct reader *reader, xmlNode *node)
 {
+	if (reader->config->backing == GUEST_MM_HUGETLB)
+		return 0; /* a memfd of huge pages, whatever it is to be */
 	if (reader_equals(reader, node, "@type", "memfd"))
 		reader->config->backing = GUEST_MM_MEMFD;
-	else if (!reader_equals(reader, node, "@type", "anonymous"))
-		return reader_refuse(reader, node, "guest memory is anonymous or a memfd");
+	else if (reader_equals(reader, node, "@type", "file"))
+		return reader_pass_over(reader, node,
+					"libvirt names no file, so memory is a memfd where access "
+					"is shared, else anonymous; --memory ...,backing=file,"
+					"path=FILE names one");
 	return 0;
+}
+
+/* A <page> is the size for some nodes, or for all that have none of their own. */
+static int read_page(struct reader *reader, xmlNode *node)
+{
+	if (!reader_equals(reader, node, "string(@size)", "2048"))
+		return reader_refuse(reader, node, "huge pages are of 2 MiB");
+	if (!reader_is_empty(reader, node, "string(@nodeset)"))
+		return reader_refuse(reader, node, "either all memory is of huge pages or none");
+	return 0;
+}
+
+static int read_huge_pages(struct reader *reader, xmlNode *node)
+{
+	static const struct rule rules[] = {
+		{"page", READ, NULL, read_page},
+		OTHERWISE,
+	};
+	int ret = reader_walk(reader, node, rules);
+
+	if (!ret)
+		reader->config->backing = GUEST_MM_HUGETLB;
+	return ret;
 }
 
 static int read_access(struct reader *reader, xmlNode *node)
 {
-	if (!reader_equals(reader, node, "@mode", "shared"))
+	if (!reader_equals(reader, node, "@mode", "shared") ||
+	    reader->config->backing == GUEST_MM_HUGETLB)
 		return 0;
 	if (reader_equals(reader, node, "../source/@type", "anonymous"))
 		return reader_refuse(reader, node,
@@ -98,24 +128,102 @@ static int read_access(struct reader *reader, xmlNode *node)
 
 static int read_allocation(struct reader *reader, xmlNode *node)
 {
-	if (reader_equals(reader, node, "@mode", "immediate"))
-		return reader_pass_over(
-			reader, node,
-			"memory is allocated as the guest touches it (samara ctl populate "
-			"does it at once)");
+	reader->config->memory_prealloc = reader_equals(reader, node, "@mode", "immediate");
 	return 0;
 }
 
 int domain_xml_read_backing(struct reader *reader, xmlNode *node)
 {
 	static const struct rule rules[] = {
-		{"hugepages", REFUSE, "guest memory is on pages of 4 KiB", NULL},
+		{"hugepages", READ, NULL, read_huge_pages},
 		{"locked", REFUSE, "guest memory is not locked", NULL},
 		{"nosharepages", PASS, NULL, NULL}, /* samara never asks for KSM */
 		{"source", READ, NULL, read_source},
 		{"access", READ, NULL, read_access},
 		{"allocation", READ, NULL, read_allocation},
 		{"discard", PASS, NULL, NULL}, /* gone with the process anyway */
+		OTHERWISE,
+	};
+
+	return reader_walk(reader, node, rules);
+}
+
+/* ---- numatune --------------------------------------------------------------------------------- */
+
+/* "0-3,^2,5": libvirt's own form. */
+static int read_nodeset(struct reader *reader, xmlNode *node, uint64_t *nodes)
+{
+	char *list = reader_get(reader, node, "string(@nodeset)"), *rest = list, *range;
+	int ret = list ? 0 : reader_no_memory(reader);
+
+	*nodes = 0;
+	while (!ret && (range = strsep(&rest, ","))) {
+		bool except = *range == '^';
+		unsigned long first, last;
+		char *end;
+
+		if (!*range)
+			continue;
+		first = last = strtoul(range + except, &end, 10);
+		if (*end == '-')
+			last = strtoul(end + 1, &end, 10);
+		if (*end || last > 63)
+			ret = reader_refuse(reader, node, "the host's nodes are numbers up to 63");
+		for (; !ret && first <= last; first++)
+			*nodes = except ? *nodes & ~(UINT64_C(1) << first)
+					: *nodes | UINT64_C(1) << first;
+	}
+	free(list);
+	return ret;
+}
+
+static int read_placement(struct reader *reader, xmlNode *node,
+			  struct guest_mm_placement *placement)
+{
+	static const struct {
+		const char *mode;
+		enum guest_mm_numa numa;
+	} modes[] = {
+		{"strict", GUEST_MM_NUMA_BIND},
+		{"preferred", GUEST_MM_NUMA_PREFER},
+		{"interleave", GUEST_MM_NUMA_INTERLEAVE},
+	};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (!reader_equals(reader, node, "string(@mode)", modes[i].mode))
+			continue;
+		placement->numa = modes[i].numa;
+		return read_nodeset(reader, node, &placement->nodes);
+	}
+	return reader_refuse(reader, node, "a mode is strict, preferred or interleave");
+}
+
+static int read_tuned_memory(struct reader *reader, xmlNode *node)
+{
+	if (reader_equals(reader, node, "string(@placement)", "auto") ||
+	    reader_is_empty(reader, node, "string(@nodeset)"))
+		return reader_pass_over(reader, node,
+					"nobody tells samara which nodes are best; name a nodeset");
+	return read_placement(reader, node, &reader->config->placement);
+}
+
+static int read_tuned_node(struct reader *reader, xmlNode *node)
+{
+	uint64_t cell;
+	int ret = reader_number(reader, node, "string(@cellid)", UINT64_MAX, &cell);
+
+	if (ret)
+		return ret;
+	if (cell >= VM_MAX_NODES)
+		return reader_refuse(reader, node, "there are at most 8 NUMA nodes");
+	return read_placement(reader, node, &reader->config->node_placements[cell]);
+}
+
+int domain_xml_read_numatune(struct reader *reader, xmlNode *node)
+{
+	static const struct rule rules[] = {
+		{"memory", READ, NULL, read_tuned_memory},
+		{"memnode", READ, NULL, read_tuned_node},
 		OTHERWISE,
 	};
 
@@ -196,11 +304,14 @@ static int read_virtio_mem(struct reader *reader, xmlNode *node)
 
 int domain_xml_read_memory_device(struct reader *reader, xmlNode *node)
 {
-	if (!reader_is_empty(reader, node, "string(source/pagesize)"))
-		return reader_refuse(reader, node, "guest memory is on pages of 4 KiB");
+	bool huge = reader->config->backing == GUEST_MM_HUGETLB;
+
+	if (!reader_is_empty(reader, node, "string(source/pagesize)") &&
+	    !reader_equals(reader, node, "string(source/pagesize)", huge ? "2048" : "4"))
+		return reader_refuse(reader, node, "its pages are those of all memory");
 	if (!reader_is_empty(reader, node, "string(source/nodemask)"))
 		reader_pass_over(reader, node,
-				 "memory comes from the NUMA nodes that the host chooses");
+				 "it comes from the NUMA nodes that all memory comes from");
 	if (reader_equals(reader, node, "@model", "dimm"))
 		return read_dimm(reader, node);
 	if (reader_equals(reader, node, "@model", "virtio-mem"))

@@ -96,6 +96,7 @@ int reader_walk(struct reader *reader, xmlNode *parent, const struct rule *rules
 /* domain_xml_memory.c */
 int domain_xml_read_memory(struct reader *reader, xmlNode *node);
 int domain_xml_read_backing(struct reader *reader, xmlNode *node);
+int domain_xml_read_numatune(struct reader *reader, xmlNode *node);
 int domain_xml_read_memory_device(struct reader *reader, xmlNode *node);
 int domain_xml_read_balloon(struct reader *reader, xmlNode *node);
 

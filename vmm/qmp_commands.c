@@ -231,10 +231,18 @@ static int collect(const struct guest_mm_region *region, void *arg)
 
 static json_t *describe_region(const struct guest_mm_region *region)
 {
+	static const char *const backings[] = {
+		[GUEST_MM_ANON] = "anon",
+		[GUEST_MM_MEMFD] = "memfd",
+		[GUEST_MM_HUGETLB] = "hugetlb",
+		[GUEST_MM_FILE_SHARED] = "file-shared",
+		[GUEST_MM_FILE_PRIVATE] = "file-private",
+	};
+
 	return json_pack(
 		"{s:o, s:o, s:s, s:s, s:o, s:b}", "gpa", qmp_number(region->gpa), "size",
 		qmp_number(region->size_bytes), "prot", region->prot & GUEST_MM_WRITE ? "rw" : "ro",
-		"backing", region->backing == GUEST_MM_MEMFD ? "memfd" : "anon", "populated",
+		"backing", backings[region->backing], "populated",
 		qmp_number(region->populated_pages * SAMARA_PAGE_BYTES), "locked", region->locked);
 }
 

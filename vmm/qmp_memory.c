@@ -10,10 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/config.h"
 #include "vmm/dimm.h"
 #include "vmm/memory_devices.h"
 #include "vmm/qmp_command.h"
 #include "vmm/qom.h"
+
+#define HUGE_BYTES (UINT64_C(2) << 20)
 
 #define END                                \
 	{                                  \
@@ -51,20 +54,58 @@ static const char *const policies[] = {"default", "preferred", "bind", "interlea
 
 static const struct qmp_arg ram_args[] = {BACKEND_ARGS, END};
 static const struct qmp_arg memfd_args[] = {BACKEND_ARGS, OPTION("hugetlb", BOOL),
-					    OPTION("seal", BOOL), END};
+					    OPTION("hugetlbsize", SIZE), OPTION("seal", BOOL), END};
 static const struct qmp_arg file_args[] = {
 	BACKEND_ARGS,         MEMBER("mem-path", STRING), OPTION("discard-data", BOOL),
 	OPTION("pmem", BOOL), OPTION("readonly", BOOL),   END};
 
+/* "host-nodes": a list of numbers. */
+static int read_host_nodes(struct qmp_call *call, uint64_t *nodes)
+{
+	const json_t *list = qmp_value(call, "host-nodes"), *node;
+	size_t i;
+
+	*nodes = 0;
+	if (list && !json_is_array(list))
+		return samara_error_set(&call->err, -EINVAL,
+					"Invalid parameter type for 'host-nodes', expected: array");
+	json_array_foreach((json_t *)(uintptr_t)list, i, node)
+	{
+		if (!json_is_integer(node) || json_integer_value(node) < 0 ||
+		    json_integer_value(node) > 63)
+			return samara_error_set(&call->err, -EINVAL,
+						"Parameter 'host-nodes' expects numbers of nodes, "
+						"0 to 63");
+		*nodes |= UINT64_C(1) << json_integer_value(node);
+	}
+	return 0;
+}
+
+static int read_placement(struct qmp_call *call, struct guest_mm_placement *placement)
+{
+	int ret = read_host_nodes(call, &placement->nodes);
+
+	if (!ret && qmp_has(call, "policy"))
+		ret = parse_policy(qmp_word(call, "policy"), "Parameter 'policy'", &placement->numa,
+				   &call->err);
+	if (ret)
+		return ret;
+	if (placement->numa == GUEST_MM_NUMA_ANY && placement->nodes)
+		return samara_error_set(&call->err, -EINVAL,
+					"host-nodes must be empty for policy default, or you "
+					"should explicitly specify a policy other than default");
+	if (placement->numa != GUEST_MM_NUMA_ANY && !placement->nodes)
+		return samara_error_set(&call->err, -EINVAL, "host-nodes must be set for policy %s",
+					qmp_word(call, "policy"));
+	return 0;
+}
+
 static int add_backend(struct qmp_call *call, struct memory_backend_config *config)
 {
-	const json_t *nodes = qmp_value(call, "host-nodes");
+	int ret = read_placement(call, &config->placement);
 
-	if ((qmp_has(call, "policy") && strcmp(qmp_word(call, "policy"), "default")) ||
-	    json_array_size(nodes))
-		return samara_error_set(&call->err, -EOPNOTSUPP,
-					"Parameter 'policy': memory comes from the NUMA nodes that "
-					"the host chooses");
+	if (ret)
+		return ret;
 	config->id = qmp_word(call, "id");
 	config->size_bytes = qmp_size(call, "size");
 	config->prealloc = qmp_bool(call, "prealloc", false);
@@ -86,13 +127,14 @@ static int add_memfd(struct qmp_call *call)
 	struct memory_backend_config config = {
 		.kind = MEMORY_BACKEND_MEMFD,
 		.share = qmp_bool(call, "share", true),
+		.huge = qmp_bool(call, "hugetlb", false),
 	};
+	uint64_t page_bytes = qmp_size(call, "hugetlbsize");
 
-	if (qmp_bool(call, "hugetlb", false))
+	if (page_bytes && (!config.huge || page_bytes != HUGE_BYTES))
 		return samara_error_set(
 			&call->err, -EOPNOTSUPP,
-			"Parameter 'hugetlb': pages of guest memory are chosen when "
-			"the VM is started");
+			"Parameter 'hugetlbsize': there are huge pages of 2 MiB, with hugetlb on");
 	return add_backend(call, &config);
 }
 
@@ -101,6 +143,7 @@ static int add_file(struct qmp_call *call)
 	struct memory_backend_config config = {
 		.kind = MEMORY_BACKEND_FILE,
 		.share = qmp_bool(call, "share", false),
+		.discard = qmp_bool(call, "discard-data", false),
 		.path = qmp_word(call, "mem-path"),
 	};
 

@@ -66,29 +66,6 @@ void vm_powerdown(struct vm *vm)
 
 /* ---- Life ------------------------------------------------------------------------------------ */
 
-static int create_memory(struct vm *vm, struct samara_error *err)
-{
-	const struct vm_config *config = vm->config;
-	const struct layout *layout = &vm->layout;
-	int ret = guest_mm_create(NULL, &vm->mm, err);
-
-	if (ret)
-		return ret;
-	ret = guest_mm_add_window(vm->mm, 0, layout->low_bytes, config->backing, err);
-	if (!ret && layout->high_bytes)
-		ret = guest_mm_add_window(vm->mm, LAYOUT_HIGH_GPA, layout->high_bytes,
-					  config->backing, err);
-	if (!ret && layout->device_bytes)
-		ret = guest_mm_add_window(vm->mm, layout->device_gpa, layout->device_bytes,
-					  config->backing, err);
-	if (!ret)
-		ret = guest_mm_plug(vm->mm, 0, layout->low_bytes, GUEST_MM_RDWR, err);
-	if (!ret && layout->high_boot_bytes)
-		ret = guest_mm_plug(vm->mm, LAYOUT_HIGH_GPA, layout->high_boot_bytes, GUEST_MM_RDWR,
-				    err);
-	return ret;
-}
-
 static void notify(const struct vm_notice *notice, void *arg)
 {
 	vm_notify(arg, notice);
@@ -164,7 +141,7 @@ static int create_parts(struct vm *vm, struct samara_error *err)
 	if (!ret)
 		ret = vm_virtio_place(vm, err);
 	if (!ret)
-		ret = create_memory(vm, err);
+		ret = vm_memory_create(vm, err);
 	if (!ret && qom_create(&vm->qom))
 		ret = samara_error_set(err, -ENOMEM, "VM: out of memory");
 	if (!ret)

@@ -20,7 +20,7 @@
 #include "vmm/vm.h"
 
 /*
- * Shared by vm.c (life and control), vm_machine.c (KVM and vCPUs, made anew by a reset),
+ * Shared by vm.c (life and control), vm_memory.c, vm_machine.c (KVM and vCPUs, made anew by a reset),
  * vm_devices.c and vm_exit.c.
  */
 
@@ -131,6 +131,12 @@ void vm_machine_stop(struct vm *vm);
 void vm_machine_destroy(struct vm *vm);
 int vm_machine_pause(struct vm *vm, struct samara_error *err);
 void vm_machine_resume(struct vm *vm);
+
+/*
+ * vm_memory.c: guest memory as the configuration says: its windows, what is plugged at start, where
+ * on the host it is. Context: creation; the layout is complete.
+ */
+int vm_memory_create(struct vm *vm, struct samara_error *err);
 
 /* vm_exit.c: handle an exit; @arg is the struct vm. */
 vcpu_exit_fn vm_exit;

@@ -150,6 +150,22 @@ static __attribute__((unused)) void notify(const struct vm_notice *notice, void 
 	vm->listener(notice, vm->listener_arg);
 }
 
+/* A private file's is that of the program, of which there is a copy. */
+static int add_window(gpa_t gpa, uint64_t size_bytes, enum guest_mm_backing backing,
+		      struct samara_error *err)
+{
+	struct guest_mm_window_config config = {
+		.gpa = gpa,
+		.size_bytes = size_bytes,
+		.backing = backing,
+		.fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC),
+	};
+	int ret = guest_mm_add_window_config(straw.mm, &config, err);
+
+	close(config.fd);
+	return ret;
+}
+
 static __attribute__((unused)) int create_memory(enum guest_mm_backing backing)
 {
 	struct samara_error err = {0};
@@ -169,10 +185,9 @@ static __attribute__((unused)) int create_memory(enum guest_mm_backing backing)
 	if (!ret)
 		ret = guest_mm_create(NULL, &straw.mm, &err);
 	if (!ret)
-		ret = guest_mm_add_window(straw.mm, 0, straw.layout.low_bytes, backing, &err);
+		ret = add_window(0, straw.layout.low_bytes, backing, &err);
 	if (!ret)
-		ret = guest_mm_add_window(straw.mm, LAYOUT_HIGH_GPA, straw.layout.high_bytes,
-					  backing, &err);
+		ret = add_window(LAYOUT_HIGH_GPA, straw.layout.high_bytes, backing, &err);
 	if (!ret)
 		ret = guest_mm_plug(straw.mm, 0, 64 * MIB, GUEST_MM_RDWR, &err);
 	if (!ret)
@@ -203,6 +218,13 @@ static __attribute__((unused)) int start_memfd(void **state)
 	(void)state;
 	memset(&straw, 0, sizeof(straw));
 	return create_memory(GUEST_MM_MEMFD);
+}
+
+static __attribute__((unused)) int start_private_file(void **state)
+{
+	(void)state;
+	memset(&straw, 0, sizeof(straw));
+	return create_memory(GUEST_MM_FILE_PRIVATE);
 }
 
 static __attribute__((unused)) int stop(void **state)

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -85,6 +86,31 @@ static void memory(void **state)
 		{"512M,max=4G,backing=memfd", 0, 512 * MIB, 4 * GIB, GUEST_MM_MEMFD},
 		{"512M,backing=memfd", 0, 512 * MIB, 512 * MIB, GUEST_MM_MEMFD},
 		{"512M,backing=anon,max=1G", 0, 512 * MIB, GIB, GUEST_MM_ANON},
+		{"512M,backing=hugetlb", 0, 512 * MIB, 512 * MIB, GUEST_MM_HUGETLB},
+		{"512M,backing=memfd,share=on", 0, 512 * MIB, 512 * MIB, GUEST_MM_MEMFD},
+		{"512M,backing=file,path=/f", 0, 512 * MIB, 512 * MIB, GUEST_MM_FILE_PRIVATE},
+		{"512M,share=off,path=/f,backing=file", 0, 512 * MIB, 512 * MIB,
+		 GUEST_MM_FILE_PRIVATE},
+		{"512M,backing=file,path=/f,share=on", 0, 512 * MIB, 512 * MIB,
+		 GUEST_MM_FILE_SHARED},
+		{"512M,thp=off,prealloc=on", 0, 512 * MIB, 512 * MIB, GUEST_MM_ANON},
+		{"512M,thp=on,share=off", 0, 512 * MIB, 512 * MIB, GUEST_MM_ANON},
+		{"512M,host-nodes=0-1:3,policy=bind", 0, 512 * MIB, 512 * MIB, GUEST_MM_ANON},
+		{"512M,policy=default", 0, 512 * MIB, 512 * MIB, GUEST_MM_ANON},
+		{"512M,backing=file", -EINVAL, 0, 0, 0},
+		{"512M,backing=file,path=", -EINVAL, 0, 0, 0},
+		{"512M,path=/f", -EINVAL, 0, 0, 0},
+		{"512M,share=on", -EINVAL, 0, 0, 0},
+		{"512M,backing=memfd,share=off", -EINVAL, 0, 0, 0},
+		{"512M,backing=hugetlb,share=off", -EINVAL, 0, 0, 0},
+		{"512M,backing=memfd,thp=on", -EINVAL, 0, 0, 0},
+		{"512M,prealloc=yes", -EINVAL, 0, 0, 0},
+		{"512M,host-nodes=0", -EINVAL, 0, 0, 0},
+		{"512M,policy=bind", -EINVAL, 0, 0, 0},
+		{"512M,policy=strict,host-nodes=0", -EINVAL, 0, 0, 0},
+		{"512M,policy=bind,host-nodes=", -EINVAL, 0, 0, 0},
+		{"512M,policy=bind,host-nodes=64", -EINVAL, 0, 0, 0},
+		{"512M,policy=bind,host-nodes=2-1", -EINVAL, 0, 0, 0},
 		{"", -EINVAL, 0, 0, 0},
 		{",max=4G", -EINVAL, 0, 0, 0},
 		{"max=4G", -EINVAL, 0, 0, 0},
@@ -116,7 +142,71 @@ static void memory(void **state)
 		assert_int_equal(config.backing, ret ? GUEST_MM_ANON : table[i].backing);
 		if (ret)
 			assert_non_null(strstr(err.text, "--memory"));
+		vm_config_free(&config);
 	}
+}
+
+static void placements(void **state)
+{
+	struct vm_config config;
+	struct samara_error err;
+
+	(void)state;
+	vm_config_init(&config);
+	assert_int_equal(
+		parse_memory("4M,host-nodes=0-1:3:63,policy=interleave,thp=off,prealloc=on",
+			     &config, &err),
+		0);
+	assert_int_equal(config.placement.numa, GUEST_MM_NUMA_INTERLEAVE);
+	assert_true(config.placement.nodes == (UINT64_C(1) << 63 | 0xb));
+	assert_true(config.memory_small_pages && config.memory_prealloc);
+	/* What is not said again is as at first. */
+	assert_int_equal(parse_memory("4M,backing=file,path=/a", &config, &err), 0);
+	assert_int_equal(config.placement.numa, GUEST_MM_NUMA_ANY);
+	assert_false(config.memory_small_pages || config.memory_prealloc);
+	assert_string_equal(config.memory_path, "/a");
+	assert_int_equal(parse_memory("4M,path=/b", &config, &err), -EINVAL);
+	assert_string_equal(config.memory_path, "/a");
+	assert_int_equal(parse_memory("4M", &config, &err), 0);
+	assert_null(config.memory_path);
+
+	assert_int_equal(parse_numa("memory=2M,host-nodes=1,policy=bind", &config, &err), 0);
+	assert_int_equal(parse_numa("memory=2M", &config, &err), 0);
+	assert_int_equal(config.node_placements[0].numa, GUEST_MM_NUMA_BIND);
+	assert_int_equal(config.node_placements[0].nodes, 2);
+	assert_int_equal(config.node_placements[1].numa, GUEST_MM_NUMA_ANY);
+	assert_int_equal(parse_numa("memory=2M,policy=bind", &config, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "--numa: policy=bind takes host-nodes="));
+	assert_int_equal(parse_numa("memory=2M,host-nodes=1", &config, &err), -EINVAL);
+	assert_int_equal(config.node_count, 2);
+	vm_config_free(&config);
+}
+
+static void huge_pages_come_whole(void **state)
+{
+	struct vm_config config;
+	struct samara_error err;
+
+	(void)state;
+	vm_config_init(&config);
+	config.kernel = strdup("k");
+	assert_int_equal(parse_memory("7M,backing=hugetlb", &config, &err), 0);
+	assert_int_equal(vm_config_check(&config, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "2 MiB"));
+	assert_int_equal(parse_memory("8M,max=16M,slots=1,backing=hugetlb", &config, &err), 0);
+	assert_int_equal(vm_config_check(&config, &err), 0);
+	assert_int_equal(parse_dimm("1M", &config, &err), 0);
+	assert_int_equal(vm_config_check(&config, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "--dimm"));
+	config.dimm_count = 0;
+	assert_int_equal(parse_balloon(NULL, &config, &err), 0);
+	assert_int_equal(vm_config_check(&config, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "--balloon"));
+	config.balloon.present = false;
+	assert_int_equal(parse_numa("memory=8M,host-nodes=0,policy=bind", &config, &err), 0);
+	assert_int_equal(vm_config_check(&config, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "--numa"));
+	vm_config_free(&config);
 }
 
 static void serial(void **state)
@@ -280,6 +370,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes),           cmocka_unit_test(memory),
+		cmocka_unit_test(placements),      cmocka_unit_test(huge_pages_come_whole),
 		cmocka_unit_test(serial),          cmocka_unit_test(qmp),
 		cmocka_unit_test(nodes_and_dimms), cmocka_unit_test(what_fits_together),
 	};

@@ -182,6 +182,25 @@ static void values_arrive(void **state)
 	assert_true(config.no_reboot);
 	vm_config_free(&config);
 
+	read_domain("taken-hugepages.xml", &config, &heard);
+	assert_int_equal(config.backing, GUEST_MM_HUGETLB);
+	assert_false(config.memory_prealloc);
+	vm_config_free(&config);
+
+	read_domain("warned-file-backed.xml", &config, &heard);
+	assert_int_equal(config.backing, GUEST_MM_MEMFD);
+	vm_config_free(&config);
+
+	read_domain("taken-numatune.xml", &config, &heard);
+	assert_int_equal(config.backing, GUEST_MM_ANON);
+	assert_true(config.memory_prealloc);
+	assert_int_equal(config.placement.numa, GUEST_MM_NUMA_INTERLEAVE);
+	assert_int_equal(config.placement.nodes, 0xb);
+	assert_int_equal(config.node_placements[0].numa, GUEST_MM_NUMA_ANY);
+	assert_int_equal(config.node_placements[1].numa, GUEST_MM_NUMA_BIND);
+	assert_int_equal(config.node_placements[1].nodes, 2);
+	vm_config_free(&config);
+
 	read_domain("taken-minimal.xml", &config, &heard);
 	assert_int_equal(config.backing, GUEST_MM_ANON);
 	assert_int_equal(config.serial.kind, CHARDEV_NULL);
