@@ -153,8 +153,8 @@ static void test_rate(void **state)
 		fail_msg("%s", err.text);
 	for (unsigned int op = 0; op < STRESS_OPS; op++)
 		total += result->operations[op];
-	/* A step is at most four operations, of three pieces at most. */
-	assert_in_range(total, 20, 50 * (uint64_t)(result->seconds + 1) * 12);
+	/* A step is at most four operations, of three pieces at most; a busy machine makes fewer steps. */
+	assert_in_range(total, 1, 50 * (uint64_t)(result->seconds + 1) * 12);
 	test_free(result);
 }
 

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/lib/asleep.h"
 #include "tests/lib/mm_fixture.h"
 
 struct mode mm_modes[] = {{GUEST_MM_ANON, false}, {GUEST_MM_MEMFD, false}, {GUEST_MM_ANON, true}};
@@ -157,7 +158,7 @@ void start_held(struct fixture *f, struct writer *writer, gpa_t gpa, uint64_t va
 
 	*writer = (struct writer){.f = f, .gpa = gpa, .value = value};
 	pthread_create(&writer->thread, NULL, writer_main, writer);
-	for (int i = 0; i < 50 && stats(f).faults_held == held && !load(&writer->done); i++)
+	for (int i = 0; i < 200 && stats(f).faults_held == held && !load(&writer->done); i++)
 		sleep_ms(1);
 	assert_int_equal(load(&writer->done), 0);
 }
@@ -339,7 +340,7 @@ void start_operation(struct worker *worker)
 {
 	pthread_create(&worker->thread, NULL, operator_main, worker);
 	if (!strcmp(stats(worker->f).lock, "single"))
-		sleep_ms(30);
+		wait_asleep(worker->thread);
 	else
 		while (!is_locked(worker->f, worker->gpa))
 			sleep_ms(1);
@@ -430,7 +431,7 @@ void expect_true_accounting(struct fixture *f)
 
 	settle(f);
 	now = list(f);
-	for (unsigned int tries = 0; tries < 100; tries++) {
+	for (unsigned int tries = 0; tries < 3000; tries++) {
 		in_regions = count_kernel(f, &now, &in_all);
 		if (in_regions == in_all)
 			break;

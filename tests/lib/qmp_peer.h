@@ -12,7 +12,7 @@
 /* The socket to connect to; the string stays the caller's. */
 void peer_use(const char *path);
 
-/* Connect; a receive that takes ten seconds fails. */
+/* Connect; a receive that takes two minutes fails. */
 int peer_dial(void);
 
 /* Connect and negotiate. */

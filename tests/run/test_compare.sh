@@ -39,7 +39,7 @@ report() {
 
 # compare ARGUMENT...: a tiny comparison of all variants into $scratch/out
 compare() {
-	timeout 240 python3 tests/bench/compare/compare.py --variants "$variants" --out "$scratch/out" \
+	timeout 800 python3 tests/bench/compare/compare.py --variants "$variants" --out "$scratch/out" \
 		--tiny --rounds 1 --stress-seconds 1 "$@" >"$scratch/log" 2>&1
 }
 
@@ -124,7 +124,7 @@ rm -f "$scratch/log"
 python3 tests/bench/compare/compare.py --variants "$variants" --out "$scratch/out" --tiny --no-plots \
 	--rounds 1000 --stress-seconds 1 >"$scratch/log" 2>&1 &
 running=$!
-for _ in $(seq 100); do
+for _ in $(seq 1000); do
 	! grep -q 'round 1 done' "$scratch/log" || break
 	sleep 0.2
 done

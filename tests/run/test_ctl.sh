@@ -60,10 +60,10 @@ fails() {
 	report $? "$name" "status $status: $output"
 }
 
-# until_true COMMAND: at most 20 seconds
+# until_true COMMAND: at most 100 seconds
 until_true() {
 	local i
-	for ((i = 0; i < 200; i++)); do
+	for ((i = 0; i < 1000; i++)); do
 		eval "$1" && return 0
 		sleep 0.1
 	done
@@ -75,7 +75,7 @@ start() {
 	"$SAMARA" run --kernel "$DIR/guest.elf" --memory 64M,max=1G --serial "file:$DIR/serial" \
 		--qmp "unix:$SOCKET" --cpus 2 "$@" >"$DIR/log" 2>&1 &
 	vm=$!
-	until_true '[ -S "$SOCKET" ] || ! kill -0 "$vm" 2>/dev/null' && [ -S "$SOCKET" ]
+	until_true 'ctl status >/dev/null 2>&1 || ! kill -0 "$vm" 2>/dev/null' && [ -S "$SOCKET" ]
 }
 
 cat >"$DIR/guest.S" <<'END'

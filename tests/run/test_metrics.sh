@@ -49,7 +49,7 @@ refused() {
 
 until_true() {
 	local i
-	for ((i = 0; i < 100; i++)); do
+	for ((i = 0; i < 1000; i++)); do
 		eval "$1" && return 0
 		sleep 0.1
 	done
@@ -57,7 +57,7 @@ until_true() {
 }
 
 ctl() { "$SAMARA" ctl "$SOCKET" "$@"; }
-get() { curl --silent --show-error --max-time 10 --unix-socket "$DIR/metrics" "$@"; }
+get() { curl --silent --show-error --max-time 100 --unix-socket "$DIR/metrics" "$@"; }
 
 refused "--metrics: neither unix nor tcp" "'http://x' is not unix:PATH" http://x
 refused "--metrics: a port that is none" '1 to 65535' tcp:70000
@@ -77,7 +77,7 @@ ${CC:-gcc} -c -DLOOP -o "$DIR/guest.o" tests/run/tiny.S &&
 "$SAMARA" run -k "$DIR/guest" --memory 64M,max=1G --serial null --name 'a "name"\' \
 	--qmp "unix:$SOCKET" --metrics "unix:$DIR/metrics" >"$DIR/log" 2>&1 &
 vm=$!
-until_true '[ -S "$DIR/metrics" ] && [ -S "$SOCKET" ]'
+until_true 'get -o "$DIR/text" http://x/metrics 2>/dev/null && ctl status >/dev/null 2>&1'
 report $? "a VM with a metrics endpoint starts" "$(cat "$DIR/log")"
 
 gives "the socket is its owner's" '^600$' stat -c %a "$DIR/metrics"
@@ -122,7 +122,7 @@ import os, socket, sys, time
 held = []
 for i in range(40):
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(2)
+    s.settimeout(5)
     try:
         s.connect(sys.argv[1])
         s.send([b"", b"GET /met", b"\0\xff" * 500, b"GET /metrics HTTP/1.1\r\nHost: x\r\n"][i % 4])
@@ -130,13 +130,13 @@ for i in range(40):
         pass
     held.append(s)
 open(sys.argv[2], "w").close()
-time.sleep(30)
+time.sleep(600)
 PY
 children+=($!)
 until_true '[ -e "$DIR/ready" ]'
 report $? "forty hostile clients connect"
-gives "the control socket does not notice" '^running$' timeout 2 "$SAMARA" ctl "$SOCKET" status
-gives "operations do not" '^$' timeout 2 "$SAMARA" ctl "$SOCKET" unplug 4G 2M
+gives "the control socket does not notice" '^running$' timeout 100 "$SAMARA" ctl "$SOCKET" status
+gives "operations do not" '^$' timeout 100 "$SAMARA" ctl "$SOCKET" unplug 4G 2M
 until_true 'get http://x/metrics 2>/dev/null | grep -q "^samara_unplugs_total 2$"'
 report $? "they are dropped after a while, and others are served"
 kill "${children[@]}" 2>/dev/null
@@ -148,7 +148,7 @@ report $? "a second VM at the same place is refused" "$output"
 # ---- samara ctl stats --watch ----
 
 # By timeout, since what a shell starts in the background ignores SIGINT; it passes signals on.
-timeout --preserve-status 60 "$SAMARA" ctl "$SOCKET" stats --watch 0.2 --json >"$DIR/watch" 2>&1 &
+timeout --preserve-status 400 "$SAMARA" ctl "$SOCKET" stats --watch 0.2 --json >"$DIR/watch" 2>&1 &
 watch=$!
 until_true '[ "$(wc -l <"$DIR/watch")" -ge 1 ]'
 for ((i = 0; i < 5; i++)); do ctl plug 4G 2M; ctl unplug 4G 2M; done
@@ -164,7 +164,7 @@ assert len(lines) >= 3, len(lines)
 assert not lines[0]["rates"], lines[0]
 total = 0
 for before, now in zip(lines, lines[1:]):
-    assert 0.19 < now["seconds"] < 30, now["seconds"]
+    assert 0.19 < now["seconds"] < 300, now["seconds"]
     assert "regions" not in now["rates"]
     for name, rate in now["rates"].items():
         grown = now["stats"][name] - before["stats"][name]
@@ -173,7 +173,7 @@ for before, now in zip(lines, lines[1:]):
 assert total > 0
 PY
 report $? "each line is JSON, and the rates are what the counters grew by" "$(cat "$DIR/out")"
-timeout 60 "$SAMARA" ctl "$SOCKET" stats --watch 0.1 >"$DIR/watch" 2>&1 &
+timeout 400 "$SAMARA" ctl "$SOCKET" stats --watch 0.1 >"$DIR/watch" 2>&1 &
 watch=$!
 until_true '[ "$(grep -c ^COUNTER "$DIR/watch")" -ge 3 ]'
 kill -TERM $watch
@@ -188,7 +188,7 @@ for words in '--watch 0' '--watch soon' '--watch 1 2' '--watch --fly'; do
 	report $? "stats $words: usage" "$output"
 done
 
-timeout 20 "$SAMARA" ctl "$SOCKET" stats --watch 0.1 >"$DIR/watch" 2>"$DIR/out" &
+timeout 400 "$SAMARA" ctl "$SOCKET" stats --watch 0.1 >"$DIR/watch" 2>"$DIR/out" &
 watch=$!
 until_true '[ -s "$DIR/watch" ]'
 ctl quit
@@ -206,7 +206,7 @@ report $? "who watches is told, in one line" "$(cat "$DIR/out")"
 port=$((20000 + $$ % 20000))
 "$SAMARA" run -k "$DIR/guest" --serial null --metrics tcp:$port >"$DIR/log" 2>&1 &
 vm=$!
-until_true 'curl -s -o "$DIR/text" http://127.0.0.1:$port/metrics'
+until_true 'curl -s --max-time 100 -o "$DIR/text" http://127.0.0.1:$port/metrics'
 report $? "tcp:PORT serves 127.0.0.1" "$(cat "$DIR/log")"
 gives "metrics by TCP" '^samara_vcpus 1$' cat "$DIR/text"
 address=$(hostname -I 2>/dev/null | tr ' ' '\n' | grep -m 1 -F .)

@@ -34,7 +34,7 @@ report() {
 run() {
 	local want=$1 pattern=$2 status
 	shift 2
-	timeout 60 "$samara" "$@" >"$scratch/out" 2>"$scratch/err" </dev/null
+	timeout 200 "$samara" "$@" >"$scratch/out" 2>"$scratch/err" </dev/null
 	status=$?
 	[ "$status" = "$want" ] || { echo "exit status $status, not $want" >>"$scratch/err"; return 1; }
 	[ -z "$pattern" ] || grep -q -e "$pattern" "$scratch/err"
@@ -120,7 +120,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null && ! setpriv --reuid=6553
 	--clear-groups test -r /dev/kvm; then
 	chmod 755 "$scratch"
 	cp "$samara" "$scratch/samara"
-	(cd "$scratch" && timeout 60 setpriv --reuid=65534 --regid=65534 --clear-groups \
+	(cd "$scratch" && timeout 200 setpriv --reuid=65534 --regid=65534 --clear-groups \
 		./samara run -k HELLO -m 64M >out 2>err </dev/null)
 	[ $? = 1 ] && grep -q '/dev/kvm' "$scratch/err" && one_line
 	report $? "no permission for /dev/kvm: one line, status 1"
@@ -143,19 +143,22 @@ run 0 '' run -k "$scratch/RESET" -m 64M && printf 'again\r\n' | cmp -s - "$scrat
 report $? "a reset starts the kernel again; the NVRAM keeps its byte"
 run 0 '' run -k "$scratch/RESET" -m 64M --no-reboot && [ ! -s "$scratch/out" ]
 report $? "a reset with --no-reboot: status 0"
-printf '\001xq' | timeout 60 "$samara" run -k "$scratch/ECHO" -m 64M >"$scratch/out" 2>"$scratch/err"
+printf '\001xq' | timeout 200 "$samara" run -k "$scratch/ECHO" -m 64M >"$scratch/out" 2>"$scratch/err"
 [ $? = 0 ] && printf 'ready\r\n\001xq' | cmp -s - "$scratch/out"
 report $? "through pipes every byte passes unchanged"
-seq 3000 | timeout 60 "$samara" run -k "$scratch/ECHO" -m 64M >"$scratch/out" 2>"$scratch/err" &
+seq 3000 | timeout 200 "$samara" run -k "$scratch/ECHO" -m 64M >"$scratch/out" 2>"$scratch/err" &
 pid=$!
 # The end of standard input is not the end of the guest.
-wait_for 50 grep -q '^3000$' "$scratch/out" && kill -0 $pid
+wait_for 200 grep -q '^3000$' "$scratch/out" && kill -0 $pid
 status=$?
 pkill -TERM -P $$ -f "run -k $scratch/ECHO" && wait $pid
 cmp -s <(printf 'ready\r\n'; seq 3000) "$scratch/out" && [ $status = 0 ]
 report $? "14 kB through a FIFO of 16 bytes arrive in order; the guest outlives its input"
 
 # ---- Signals ----
+
+# answers: samara's control socket; the janitor knows of it by then.
+answers() { "$samara" ctl "$scratch/sock" status; }
 
 # start GUEST ARGUMENT...: in the background, in $pid; waits until it runs
 start() {
@@ -165,7 +168,7 @@ start() {
 	"$samara" run -k "$scratch/$guest" -m 64M --qmp "unix:$scratch/sock" "$@" \
 		>"$scratch/out" 2>"$scratch/err" </dev/null &
 	pid=$!
-	wait_for 60 test -S "$scratch/sock" && janitor=$(children $pid)
+	wait_for 100 answers >"$scratch/status" && janitor=$(children $pid)
 }
 
 # end SIGNAL: what becomes of it; 0 if all is gone
@@ -192,7 +195,7 @@ exec 3<>"$scratch/fifo"
 rm -f "$scratch/sock"
 "$samara" run -k "$scratch/FLOOD" -m 64M --qmp "unix:$scratch/sock" </dev/null >"$scratch/fifo" 2>"$scratch/err" &
 pid=$!
-wait_for 60 test -S "$scratch/sock" && janitor=$(children $pid) && sleep 1 && end TERM
+wait_for 100 answers >"$scratch/status" && janitor=$(children $pid) && sleep 1 && end TERM
 report $? "SIGTERM ends it while nobody reads its standard output"
 exec 3>&-
 start LOOP --serial null && other=$scratch/sock && rm "$other" && touch "$other" && kill -KILL $pid
@@ -203,7 +206,7 @@ start LOOP --serial null && kill -TERM "$janitor" && kill -HUP "$janitor" && sle
 	kill -0 "$janitor" && end KILL
 report $? "the janitor is deaf to all but SIGKILL"
 [ "$(cat "/proc/$$/comm")" != samara ] && start LOOP --serial null &&
-	[ "$(pgrep -P $pid -l | cut -d' ' -f2)" = vmm-janitor ] && [ -z "$(pgrep -P $pid samara)" ] && end KILL
+	wait_for 60 pgrep -P $pid -x vmm-janitor >/dev/null && [ -z "$(pgrep -P $pid samara)" ] && end KILL
 report $? "the janitor's name is its own"
 set +m
 
@@ -212,7 +215,7 @@ set +m
 if command -v expect >/dev/null; then
 	: >"$scratch/out"
 	for how in keys poweroff TERM INT HUP QUIT KILL SEGV ABRT TSTP STOP; do
-		timeout 100 tests/run/terminal.exp "$samara" "$scratch/ECHO" $how 2>"$scratch/err"
+		timeout 600 tests/run/terminal.exp "$samara" "$scratch/ECHO" $how 2>"$scratch/err"
 		report $? "on a terminal: $how"
 	done
 else

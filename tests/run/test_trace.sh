@@ -42,7 +42,7 @@ skip() {
 
 until_true() {
 	local i
-	for ((i = 0; i < 200; i++)); do
+	for ((i = 0; i < 1000; i++)); do
 		eval "$1" && return 0
 		sleep 0.1
 	done
@@ -114,9 +114,9 @@ ${CC:-gcc} -c -DLOOP -o "$DIR/guest.o" tests/run/tiny.S &&
 "$SAMARA" run -k "$DIR/guest" --memory 64M,max=8G --serial null --qmp "unix:$DIR/qmp" --paused \
 	>"$DIR/log" 2>&1 &
 vm=$!
-until_true '[ -S "$DIR/qmp" ]'
-report $? "a VM starts" "$(cat "$DIR/log")"
 ctl() { "$SAMARA" ctl "$DIR/qmp" "$@"; }
+until_true 'ctl status >/dev/null 2>&1'
+report $? "a VM starts" "$(cat "$DIR/log")"
 
 {
 	for probe in plug:3 unplug:2 remap:3 protect:3 discard:2 lock_try:3 drain_begin:1 drain_end:1; do
@@ -130,7 +130,7 @@ ctl() { "$SAMARA" ctl "$DIR/qmp" "$@"; }
 	echo "usdt:$SAMARA:samara:operation_end { printf(\"operation_end %d\\n\", (int32)arg0); }"
 	echo 'BEGIN { printf("attached\n"); }'
 } >"$DIR/all.bt"
-if ! timeout 30 bpftrace -p $vm -e "usdt:$SAMARA:samara:plug { @n = count(); } BEGIN { exit(); }" \
+if ! timeout 200 bpftrace -p $vm -e "usdt:$SAMARA:samara:plug { @n = count(); } BEGIN { exit(); }" \
 	>"$DIR/out" 2>&1; then
 	skip "what the probes say" "bpftrace cannot attach here: $(tail -n 1 "$DIR/out")"
 	finish

@@ -392,6 +392,11 @@ static void start_anew(void)
 	memset(object_ages, 0, sizeof(object_ages));
 }
 
+static bool everybody_got_on(void)
+{
+	return iterations && look_ups && object_ages[0] && maple_history_completed();
+}
+
 static bool run(const char *kind, unsigned int flags, const char *walker, unsigned int ms)
 {
 	pthread_t threads[READERS + WRITERS];
@@ -414,6 +419,9 @@ static bool run(const char *kind, unsigned int flags, const char *walker, unsign
 		}
 	}
 	usleep(ms * 1000);
+	/* A busy machine may need longer for a little of everything. */
+	for (unsigned int late = 0; late < 120000 && !everybody_got_on(); late++)
+		usleep(1000);
 	atomic_store(&stop, true);
 	for (int i = 0; i < READERS + WRITERS; i++)
 		pthread_join(threads[i], NULL);

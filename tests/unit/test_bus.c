@@ -255,7 +255,8 @@ static void devices_come_and_go(void **state)
 		atomic_store(&mortal->attached, false);
 		clock_gettime(CLOCK_MONOTONIC, &now);
 	} while ((now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000 <
-		 TORTURE_MS);
+			 TORTURE_MS ||
+		 atomic_load(&stays.accesses) <= 1000 || cycles <= 100);
 	atomic_store(&torture.end, true);
 	for (i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
@@ -263,8 +264,6 @@ static void devices_come_and_go(void **state)
 	assert_int_equal(torture.lost, 0);
 	assert_int_equal(torture.wrong, 0);
 	assert_int_equal(comes[0].after_death + comes[1].after_death, 0);
-	assert_true(stays.accesses > 1000);
-	assert_true(cycles > 100);
 	bus_get_counters(torture.bus, &counters);
 	expected = stays.accesses + comes[0].accesses + comes[1].accesses;
 	assert_int_equal(counters.reads - counters.nowhere, expected);

@@ -289,7 +289,8 @@ static void test_hugetlb(void **state)
 	assert_int_equal(peek(f, BASE + 6 * HUGE + 5 * PAGE), 0);
 	unplug(f, BASE + 6 * HUGE, HUGE);
 	unplug(f, BASE + HUGE, HUGE);
-	sleep_ms(3 * GUEST_MM_STRAY_MS);
+	for (unsigned int i = 0; i < 6000 && free_huge_pages() != before; i++)
+		sleep_ms(GUEST_MM_STRAY_MS);
 	assert_int_equal(free_huge_pages(), before);
 	guest_mm_destroy(f->mm);
 }

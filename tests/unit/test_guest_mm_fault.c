@@ -19,7 +19,7 @@
 /* In GUEST_MM_STRAY_MS; far more only where the machine is busy with something else. */
 static void expect_forgotten(const struct fixture *f, gpa_t gpa)
 {
-	for (unsigned int i = 0; i < 500 && peek(f, gpa); i++)
+	for (unsigned int i = 0; i < 6000 && peek(f, gpa); i++)
 		sleep_ms(GUEST_MM_STRAY_MS);
 	assert_int_equal(peek(f, gpa), 0);
 }

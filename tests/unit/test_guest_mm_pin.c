@@ -232,7 +232,7 @@ static void test_slow_operation_is_reported(void **state)
 	assert_int_equal(guest_mm_pin(f.mm, BASE + 3 * PAGE + 5, PAGE, true, &pin), 0);
 	assert_int_equal(guest_mm_pin(f.mm, BASE + 32 * PAGE, PAGE, true, &elsewhere), 0);
 	pthread_create(&worker.thread, NULL, operator_main, &worker);
-	for (unsigned int i = 0; i < 300 && by_slot && load(&reports.count) < 2; i++)
+	for (unsigned int i = 0; i < 6000 && by_slot && load(&reports.count) < 2; i++)
 		sleep_ms(10);
 	assert_int_equal(load(&worker.done), 0);
 	guest_mm_unpin(&pin);

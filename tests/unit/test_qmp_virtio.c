@@ -3,6 +3,7 @@
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_mem.h>
 #include <linux/virtio_mmio.h>
+#include <time.h>
 
 #include "tests/lib/virtio_driver.h"
 #include "tests/unit/memory_vm.h"
@@ -226,6 +227,14 @@ static void *run_drivers(void *arg)
 		usleep(1000);
 	}
 	return NULL;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * UINT64_C(1000) + now.tv_nsec / 1000000;
 }
 
 /* ---- What is asked and heard ------------------------------------------------------------------- */
@@ -474,10 +483,11 @@ static void the_balloon_takes_and_gives(void **state)
 static void a_storm_of_changes_is_thinned_out(void **state)
 {
 	int fd = peer_greet(), heard = 0;
-	uint64_t left = 0;
+	uint64_t left = 0, began, took_ms;
 
 	(void)state;
 	load_drivers();
+	began = now_ms();
 	for (uint32_t i = 1; i <= 400; i++) {
 		say_actual(i);
 		usleep(1000);
@@ -490,7 +500,8 @@ static void a_storm_of_changes_is_thinned_out(void **state)
 		heard++;
 	}
 	/* It took 400 ms at least, and maybe much more on a busy host. */
-	assert_in_range(heard, 2, 200);
+	took_ms = now_ms() - began;
+	assert_in_range(heard, 2, took_ms / QMP_THROTTLE_MS + 2);
 	usleep(2 * QMP_THROTTLE_MS * 1000);
 	expect_silence(fd);
 	/* Each device has its own. */
@@ -551,7 +562,7 @@ static void statistics_are_asked_for(void **state)
 		if (number_in(result, "last-update"))
 			break;
 		json_decref(result);
-		assert_true(tries++ < 1000);
+		assert_true(tries++ < 6000);
 		usleep(10000);
 	}
 	stats = json_object_get(result, "stats");

@@ -12,6 +12,7 @@
 
 #include "mm/lock.h"
 #include "mm/region.h"
+#include "tests/lib/asleep.h"
 #include "tests/lib/interpose.h"
 
 /*
@@ -207,7 +208,7 @@ static pthread_t start_remover(struct remover *remover)
 			region_read_unlock(&guard);
 		/* A thread that holds a region in LOCK=single gets in deeper, always. */
 		if (is_single() && load(&remover->started)) {
-			sleep_ms(20);
+			wait_asleep(thread);
 			break;
 		}
 	}
@@ -577,6 +578,7 @@ static void test_brawl(void **state)
 	for (int i = 0; i < 6; i++)
 		pthread_create(&thread[i], NULL, i < 4 ? brawl_reader : brawl_writer, &brawl);
 	sleep_ms(800);
+	wait_until(&brawl.reads, 1);
 	set(&brawl.stop, 1);
 	for (int i = 0; i < 6; i++)
 		pthread_join(thread[i], NULL);

@@ -18,6 +18,7 @@
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
 
+#include "tests/lib/asleep.h"
 #include "tests/lib/virtio_driver.h"
 
 /*
@@ -523,6 +524,7 @@ static pthread_t start_while_held(struct fixture *f, void *(*what)(void *))
 	sem_wait(&f->inside);
 	hold(f, false);
 	pthread_create(&thread, NULL, what, f);
+	wait_asleep(thread);
 	assert_false(ends_within(thread, 50));
 	return thread;
 }
