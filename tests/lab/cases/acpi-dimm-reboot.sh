@@ -15,7 +15,7 @@ expect_line '^guest: start 8[0-9][0-9] MiB in 896 MiB of blocks'
 ctl devices
 expect_line '^dimm0 +dimm +0x100000000 +0x11fffffff +512 MiB' "$CASE/ctl"
 plug_and_check 256 dimm1 1
-ctl unplug dimm0
+ctl unplug dimm0 --timeout "$PATIENCE_S"
 wait_line '^guest: now [0-9]+ MiB, -256 more'
 
 # Asked for while the guest can't hear of it, and then it is reset.

@@ -30,7 +30,7 @@ while :; do
 	usleep 100000
 done
 SCRIPT
-add_to_initrd /lab/modules/button.ko button.ko
+add_to_initrd "$MODULES/button.ko" button.ko
 boot_background --memory 512M,max=4G --cpus 2 --numa memory=256M,cpus=0 --numa memory=256M,cpus=1 \
 	--dimm 128M,node=1,id=first --qmp "unix:$SOCKET" --cmdline "$DIMM_CMDLINE"
 wait_line '^guest: node 1'
@@ -40,9 +40,9 @@ wait_line '^guest: node 1'
 expect_line '^guest: node 0: CPUs 0, (192|224) MiB'
 expect_line '^guest: node 1: CPUs 1, (256|288|320) MiB'
 wait_line '^guest: nodes have got 0 and 0 MiB'
-ctl plug 256M --node 0
+ctl plug 256M --node 0 --timeout "$PATIENCE_S"
 wait_line '^guest: nodes have got 256 and 0 MiB'
-ctl unplug first
+ctl unplug first --timeout "$PATIENCE_S"
 wait_line '^guest: nodes have got 256 and -128 MiB'
 ctl powerdown
 wait_line '^guest: the power button was pressed'

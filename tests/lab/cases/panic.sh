@@ -7,8 +7,8 @@ echo "guest: ready"
 sleep 1
 echo c >/proc/sysrq-trigger
 SCRIPT
-add_to_initrd /lab/modules/pvpanic.ko pvpanic.ko
-add_to_initrd /lab/modules/pvpanic-mmio.ko pvpanic-mmio.ko
+add_to_initrd "$MODULES/pvpanic.ko" pvpanic.ko
+add_to_initrd "$MODULES/pvpanic-mmio.ko" pvpanic-mmio.ko
 boot_background --cpus 1 --no-reboot --qmp "unix:$SOCKET"
 until [ -S "$SOCKET" ]; do
 	usleep 100000

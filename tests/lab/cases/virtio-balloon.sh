@@ -41,7 +41,7 @@ for packed in on off; do
 	"$SAMARA" ctl "$SOCKET" events >"$CASE/out/events-$packed" &
 	listener=$!
 	before=$(populated)
-	ctl balloon 384M --timeout 200
+	ctl balloon 384M --timeout "$PATIENCE_S"
 	expect_line '^the guest has 384 MiB left' "$CASE/ctl"
 	ctl raw '{"execute":"query-balloon"}'
 	expect_line "\"actual\": $((384 * MIB))\$" "$CASE/ctl"

@@ -10,7 +10,9 @@ mem_total() {
 base=$(mem_total)
 # A block that is not plugged: it reads zeros, and forgets. (The driver will not let us, so before.)
 devmem 0x1f00000000 64 0x55
-usleep 50000
+until [ "$(devmem 0x1f00000000 64)" = 0x0000000000000000 ]; do
+	usleep 50000
+done
 echo "guest: unplugged memory reads $(devmem 0x1f00000000 64)"
 insmod /modules/virtio_mmio.ko
 insmod /modules/virtio_mem.ko
@@ -57,7 +59,7 @@ for packed in on off; do
 	expect_line '^guest: device virtio0'
 	"$SAMARA" ctl "$SOCKET" events >"$CASE/out/events-$packed" &
 	listener=$!
-	ctl resize 512M --timeout 200
+	ctl resize 512M --timeout "$PATIENCE_S"
 	expect_line '^512 MiB in all' "$CASE/ctl"
 	wait_line '^guest: up by 26[0-9]* kB, 0 bad'
 	[ "$(property mem0 size)" -eq $((256 * MIB)) ] || fail "the device has another size"

@@ -9,7 +9,7 @@ dimm_guest() {
 	shift
 	add_to_initrd /lab/bin/fill bin/fill
 	for module; do
-		add_to_initrd "/lab/modules/$module.ko" "$module.ko"
+		add_to_initrd "$MODULES/$module.ko" "$module.ko"
 	done
 }
 
@@ -21,7 +21,7 @@ resident() {
 plug_and_check() {
 	mib=$1 id=$2 count=$3
 	shift 3
-	ctl plug "${mib}M" --id "$id" "$@"
+	ctl plug "${mib}M" --id "$id" --timeout "$PATIENCE_S" "$@"
 	expect_line "^$id: .* more, and the guest has it" "$CASE/ctl"
 	# The kernel's page array for 1 GiB is 16 MiB of it.
 	wait_line "^guest: now [0-9]+ MiB, $mib more than at first" "$count"
@@ -30,7 +30,7 @@ plug_and_check() {
 
 # unplug_and_check ID COUNT: for the COUNT-th time it is back to what it had.
 unplug_and_check() {
-	ctl unplug "$1"
+	ctl unplug "$1" --timeout "$PATIENCE_S"
 	expect_line "^$1: .* back on the host" "$CASE/ctl"
 	wait_line '^guest: now [0-9]+ MiB, 0 more than at first' "$2"
 }

@@ -4,13 +4,20 @@
 # What a case has at hand in the lab's machine (busybox's sh). It is given
 #   SAMARA   the program, in the build of LOCK
 #   LOCK     region or single
+#   KERNEL   the series of the guest's kernel, 6.12 if the case's head does not vary it
+#   EVERY    set when all is to be run, and longer
 #   CASE     a folder of its own, the current one; files in $CASE/out come back to the host
 # and passes when it ends with status 0, is skipped with skip, fails otherwise.
 
-BZIMAGE=/lab/kernel/vmlinuz
-VMLINUX=/lab/kernel/vmlinux
+KERNEL=${KERNEL:-6.12}
+BZIMAGE=/lab/kernel/$KERNEL/vmlinuz
+VMLINUX=/lab/kernel/$KERNEL/vmlinux
+MODULES=/lab/kernel/$KERNEL/modules
 CONSOLE=$CASE/out/console # what the guest prints on its serial port
 SOCKET=$CASE/qmp
+
+# How long samara ctl waits for a guest, in seconds; the lab limits cases by what they cost.
+PATIENCE_S=3600
 
 fail() {
 	echo "FAILED: $*"
@@ -52,11 +59,11 @@ add_to_initrd() {
 # guest_modules NAME...: have kernel modules in the next guest's /modules; after guest_script.
 guest_modules() {
 	(
-		cd /lab && echo modules
+		echo modules
 		for module in "$@"; do
 			echo "modules/$module.ko"
 		done
-	) | (cd /lab && cpio -o -H newc 2>/dev/null) >>"$CASE/initrd"
+	) | (cd "$(dirname "$MODULES")" && cpio -o -H newc 2>/dev/null) >>"$CASE/initrd"
 }
 
 # boot [OPTION...]: samara run until it ends, the guest's console in $CONSOLE; sets status.
@@ -76,6 +83,45 @@ boot_background() {
 	echo "+ samara $* &"
 	"$SAMARA" "$@" &
 	pid=$!
+}
+
+# The same of a guest that takes commands (guests/dialogue.sh) at the serial port.
+boot_dialogue() {
+	mkfifo "$CASE/keys"
+	prepare_boot --serial stdio "$@"
+	eval "set -- $boot_arguments"
+	echo "+ samara $* &"
+	"$SAMARA" "$@" <"$CASE/keys" >"$CONSOLE" &
+	pid=$!
+	exec 5>"$CASE/keys"
+	asked=0
+}
+
+# tell COMMAND...: that guest what to do, and go on. ask COMMAND...: wait until it is done; what it
+# printed is in $CASE/answer and the log, the command's status is returned.
+tell() {
+	asked=$((asked + 1))
+	starts=$(grep -c '^guest: start' "$CONSOLE")
+	echo "$asked $*" >&5
+}
+
+ask() {
+	echo "? $* (at $(cut -d ' ' -f 1 /proc/uptime) s)"
+	tell "$@"
+	until grep -q "^guest: $asked ends" "$CONSOLE"; do
+		kill -0 "$pid" 2>/dev/null || fail "samara ended before the guest had done: $*"
+		[ "$(grep -c '^guest: start' "$CONSOLE")" -eq "$starts" ] || fail "the guest booted anew in: $*"
+		usleep 200000
+	done
+	tr -d '\r' <"$CONSOLE" | sed -n "/^guest: $asked begins/,/^guest: $asked ends/p" |
+		sed '1d;$d' >"$CASE/answer"
+	cat "$CASE/answer"
+	return "$(tr -d '\r' <"$CONSOLE" | sed -n "s/^guest: $asked ends //p")"
+}
+
+# must_ask COMMAND...: and its status must be 0.
+must_ask() {
+	ask "$@" || fail "the guest could not: $*: $(tail -n 1 "$CASE/answer")"
 }
 
 wait_guest() {
@@ -118,14 +164,19 @@ expect_no_line() {
 }
 
 count_lines() {
-	cat "${2:-$CONSOLE}" 2>/dev/null | tr -d '\r' | grep -c -E -- "$1"
+	if [ -e "${2:-$CONSOLE}" ]; then
+		tr -d '\r' <"${2:-$CONSOLE}" | grep -c -E -- "$1"
+	else
+		echo 0
+	fi
 }
 
-# expect_healthy: the guest's kernel found nothing wrong with its machine. One warning is the lab's own
-# doing: QEMU's emulation does not tell KVM of XSETBV, so CPUID 0xd keeps the size before it.
+# expect_healthy [FILE]: the guest's kernel found nothing wrong with its machine, by its console or by
+# FILE. One warning is the lab's own doing: QEMU's emulation does not tell KVM of XSETBV, so CPUID 0xd
+# keeps the size before it.
 expect_healthy() {
-	expect_no_line 'BUG:|Oops|Kernel panic|(soft|hard) lockup'
-	grep 'WARNING: CPU' "$CONSOLE" | grep -v fpu__init_system_xstate && fail "the guest's kernel warns"
+	expect_no_line 'BUG:|Oops|Kernel panic|(soft|hard) lockup' "${1:-$CONSOLE}"
+	grep 'WARNING: CPU' "${1:-$CONSOLE}" | grep -v fpu__init_system_xstate && fail "the guest's kernel warns"
 	return 0
 }
 
@@ -146,6 +197,15 @@ ctl() {
 		fail "samara ctl $*: status $?"
 	}
 	cat "$CASE/ctl"
+}
+
+# try_ctl COMMAND...: may fail; its status is returned.
+try_ctl() {
+	echo "+ samara ctl $* (may fail)"
+	"$SAMARA" ctl "$SOCKET" "$@" >"$CASE/ctl" 2>&1
+	tried=$?
+	cat "$CASE/ctl"
+	return $tried
 }
 
 # ctl_refuses PATTERN COMMAND...: must fail with a line that says so.
@@ -174,13 +234,11 @@ virtio() {
 	property "$1" x-samara-counters | sed -n "s/^ *\"$2\": \([0-9]*\).*/\1/p"
 }
 
-# wait_virtio ID NAME TEST NUMBER: until the number is so (test NUMBER TEST ...), or a minute is over.
+# wait_virtio ID NAME TEST NUMBER: until the number is so (test NUMBER TEST ...); how long is the host's
+# business, as in wait_line.
 wait_virtio() {
-	tries=0
 	until test "$(virtio "$1" "$2")" "$3" "$4"; do
-		kill -0 "$pid" 2>/dev/null || fail "samara ended before $2 $3 $4"
-		tries=$((tries + 1))
-		[ $tries -lt 600 ] || fail "$1: $2 is not $3 $4: $(cat "$CASE/property")"
+		kill -0 "$pid" 2>/dev/null || fail "samara ended before $2 $3 $4: $(cat "$CASE/property")"
 		usleep 100000
 	done
 	echo "$2: $(virtio "$1" "$2")"

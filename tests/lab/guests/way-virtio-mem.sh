@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=dash
+# How cases/hotplug-matrix.sh gives and takes 1 GiB by a virtio-mem device.
+WAY_OPTIONS="--memory ${LESS_MIB}M --virtio-mem id=mem0,size=4G,block=2M"
+
+way_drivers() {
+	must_ask 'insmod /modules/virtio_mmio.ko && insmod /modules/virtio_mem.ko'
+}
+
+# With nothing plugged.
+way_measure() {
+	must_ask meminfo MemTotal
+	base_kib=$(cat "$CASE/answer")
+	must_ask online
+	base_online=$(cat "$CASE/answer")
+}
+
+way_more() {
+	ctl resize "${MORE_MIB}M" --timeout "$PATIENCE_S"
+}
+
+# The kernel's array of pages, 16 MiB of 1 GiB, is in ordinary memory.
+way_guest_has_more() {
+	must_ask until_true more_than MemTotal $((base_kib + 1000000))
+	must_ask until_true online_is $((base_online + 1024))
+}
+
+way_less() {
+	ctl resize "${LESS_MIB}M" --timeout "$PATIENCE_S"
+}
+
+# The guest tries again by itself only after 50 s and more (Linux drivers/virtio/virtio_mem.c).
+way_try_less() {
+	try_ctl resize "${LESS_MIB}M" --timeout 60
+}
+
+way_guest_has_less() {
+	must_ask until_true online_is "$base_online"
+	must_ask until_true less_than MemTotal $((base_kib + 1000))
+	ctl regions
+	expect_no_line '0x100000000' "$CASE/ctl"
+	[ "$(virtio mem0 refused)" -eq 0 ] && [ "$(virtio mem0 needed-resets)" -eq 0 ] ||
+		fail "the driver broke rules"
+}
+
+# No block is plugged after it (virtio 1.2, 5.15.5.2), until the driver asks anew.
+way_reboot() {
+	reboot_guest
+	[ "$(property mem0 size)" -eq 0 ] || fail "blocks are plugged before there is a driver"
+	host_has_it_back
+	way_drivers
+	way_guest_has_more
+	must_ask 'fill 200'
+}
+
+way_last() {
+	:
+}
