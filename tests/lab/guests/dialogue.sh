@@ -29,6 +29,13 @@ online_is() {
 	[ "$(online)" -eq "$1" ]
 }
 
+# drivers NAME...: of those that the kernel has as modules.
+drivers() {
+	for module; do
+		[ ! -e "/modules/$module.ko" ] || insmod "/modules/$module.ko" || return
+	done
+}
+
 # The load: a program of its own (cases/hungry.c), which says in a file how it is.
 hungry_start() {
 	hungry /tmp/hungry &

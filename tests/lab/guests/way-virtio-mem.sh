@@ -4,7 +4,7 @@
 WAY_OPTIONS="--memory ${LESS_MIB}M --virtio-mem id=mem0,size=4G,block=2M"
 
 way_drivers() {
-	must_ask 'insmod /modules/virtio_mmio.ko && insmod /modules/virtio_mem.ko'
+	must_ask drivers virtio virtio_ring virtio_mmio virtio_mem
 }
 
 # With nothing plugged.

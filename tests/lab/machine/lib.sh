@@ -56,12 +56,13 @@ add_to_initrd() {
 	(cd "$CASE/more.d" && echo "$2" | cpio -o -H newc 2>/dev/null) >>"$CASE/initrd"
 }
 
-# guest_modules NAME...: have kernel modules in the next guest's /modules; after guest_script.
+# guest_modules NAME...: have kernel modules in the next guest's /modules, unless its kernel has them
+# built in; after guest_script.
 guest_modules() {
 	(
 		echo modules
 		for module in "$@"; do
-			echo "modules/$module.ko"
+			[ ! -e "$MODULES/$module.ko" ] || echo "modules/$module.ko"
 		done
 	) | (cd "$(dirname "$MODULES")" && cpio -o -H newc 2>/dev/null) >>"$CASE/initrd"
 }
