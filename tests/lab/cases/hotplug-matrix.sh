@@ -53,7 +53,7 @@ reboot_guest() {
 guest_script </lab/guests/dialogue.sh
 add_to_initrd /lab/bin/fill bin/fill
 add_to_initrd /lab/bin/hungry bin/hungry
-guest_modules virtio virtio_ring virtio_mmio virtio_mem virtio_balloon
+guest_modules virtio_ring virtio virtio_mmio virtio_mem virtio_balloon
 # shellcheck disable=SC2086 # several words
 boot_dialogue --cpus "$CPUS" --qmp "unix:$SOCKET" $WAY_OPTIONS \
 	--cmdline 'console=ttyS0 loglevel=3 panic=-1 mitigations=off memhp_default_state=online_movable'

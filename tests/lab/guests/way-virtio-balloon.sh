@@ -4,7 +4,7 @@
 WAY_OPTIONS="--memory ${MORE_MIB}M --balloon"
 
 way_drivers() {
-	must_ask drivers virtio virtio_ring virtio_mmio virtio_balloon
+	must_ask drivers virtio_ring virtio virtio_mmio virtio_balloon
 }
 
 # With the balloon full. A balloon that deflates when memory runs out is in MemTotal.

@@ -4,7 +4,7 @@
 WAY_OPTIONS="--memory ${LESS_MIB}M --virtio-mem id=mem0,size=4G,block=2M"
 
 way_drivers() {
-	must_ask drivers virtio virtio_ring virtio_mmio virtio_mem
+	must_ask drivers virtio_ring virtio virtio_mmio virtio_mem
 }
 
 # With nothing plugged.
