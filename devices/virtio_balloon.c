@@ -60,6 +60,8 @@ static void reset(void *model)
 	balloon_stats_reset(balloon);
 	balloon_hints_reset(balloon);
 	balloon->last_actual = 0;
+	/* The next driver has an empty balloon. */
+	guest_mm_take_back(balloon->config.mm, 0, -SAMARA_PAGE_BYTES);
 }
 
 static const struct virtio_model model = {

@@ -26,10 +26,14 @@ static void complain(struct virtio_balloon *balloon, enum balloon_complaint comp
 			     what, gpa);
 }
 
+/* How pages are given up: guest_mm_lend() into the balloon, guest_mm_discard() what is free. */
+typedef int give_up_fn(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
+		       struct samara_error *err);
+
 /* Discard pages that follow each other. Return: whether they are memory to write to, all of them. */
-static bool discard(struct virtio_balloon *balloon, gpa_t gpa, uint64_t pages)
+static bool discard(struct virtio_balloon *balloon, give_up_fn *give_up, gpa_t gpa, uint64_t pages)
 {
-	int ret = guest_mm_discard(balloon->config.mm, gpa, pages << SAMARA_PAGE_SHIFT, NULL);
+	int ret = give_up(balloon->config.mm, gpa, pages << SAMARA_PAGE_SHIFT, NULL);
 
 	if (ret == -ENOENT || ret == -ERANGE || ret == -EINVAL || ret == -EACCES)
 		return false;
@@ -41,15 +45,15 @@ static bool discard(struct virtio_balloon *balloon, gpa_t gpa, uint64_t pages)
 	return true;
 }
 
-static void discard_run(struct virtio_balloon *balloon, uint32_t first, uint32_t count)
+static void inflate_run(struct virtio_balloon *balloon, uint32_t first, uint32_t count)
 {
-	if (discard(balloon, (gpa_t)first << SAMARA_PAGE_SHIFT, count))
+	if (discard(balloon, guest_mm_lend, (gpa_t)first << SAMARA_PAGE_SHIFT, count))
 		return;
 	/* One bad number does not spoil the others. */
 	for (uint32_t i = 0; i < count; i++) {
 		gpa_t gpa = ((gpa_t)first + i) << SAMARA_PAGE_SHIFT;
 
-		if (count > 1 && discard(balloon, gpa, 1))
+		if (count > 1 && discard(balloon, guest_mm_lend, gpa, 1))
 			continue;
 		atomic_fetch_add(&balloon->wild_pages, 1);
 		complain(balloon, BALLOON_WILD_PAGES, gpa,
@@ -64,8 +68,16 @@ static int compare(const void *left, const void *right)
 	return a < b ? -1 : a > b;
 }
 
-/* A guest names pages in the order it found them: neighbours are discarded in one go. */
-static void inflate_batch(struct virtio_balloon *balloon, uint32_t *numbers, size_t count)
+static void deflate_run(struct virtio_balloon *balloon, uint32_t first, uint32_t count)
+{
+	guest_mm_take_back(balloon->config.mm, (gpa_t)first << SAMARA_PAGE_SHIFT,
+			   (uint64_t)count << SAMARA_PAGE_SHIFT);
+}
+
+/* A guest names pages in the order it found them: neighbours are looked after in one go. */
+static void for_each_run(struct virtio_balloon *balloon, uint32_t *numbers, size_t count,
+			 void (*visit)(struct virtio_balloon *balloon, uint32_t first,
+				       uint32_t count))
 {
 	size_t first = 0;
 
@@ -76,10 +88,9 @@ static void inflate_batch(struct virtio_balloon *balloon, uint32_t *numbers, siz
 		/* The same number again belongs to the run. */
 		if (i < count && numbers[i] - numbers[i - 1] <= 1)
 			continue;
-		discard_run(balloon, numbers[first], numbers[i - 1] - numbers[first] + 1);
+		visit(balloon, numbers[first], numbers[i - 1] - numbers[first] + 1);
 		first = i;
 	}
-	atomic_fetch_add(&balloon->inflated_pages, count);
 }
 
 static int check_list(const struct descriptor_chain *chain, struct samara_error *err)
@@ -90,40 +101,47 @@ static int check_list(const struct descriptor_chain *chain, struct samara_error 
 	return 0;
 }
 
-static int inflate(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
-		   struct samara_error *err)
+/* Take a list of page numbers, by runs. */
+static int take_list(struct virtio_balloon *balloon, struct descriptor_chain *chain,
+		     void (*visit)(struct virtio_balloon *balloon, uint32_t first, uint32_t count),
+		     atomic_uint_fast64_t *counter, struct samara_error *err)
 {
-	struct virtio_balloon *balloon = arg;
 	uint64_t left = chain->readable_bytes / sizeof(uint32_t), done = 0;
 	uint32_t numbers[BATCH];
 	int ret = check_list(chain, err);
 
-	(void)written_bytes;
 	while (!ret && left) {
 		size_t count = left < BATCH ? left : BATCH;
 
 		ret = chain_read(chain, done * sizeof(*numbers), numbers, count * sizeof(*numbers),
 				 err);
-		if (!ret)
-			inflate_batch(balloon, numbers, count);
+		if (!ret) {
+			for_each_run(balloon, numbers, count, visit);
+			atomic_fetch_add(counter, count);
+		}
 		done += count;
 		left -= count;
 	}
 	return ret;
 }
 
-/* The pages are there already, for whoever touches them: there is nothing to do but to count. */
+static int inflate(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
+		   struct samara_error *err)
+{
+	struct virtio_balloon *balloon = arg;
+
+	(void)written_bytes;
+	return take_list(balloon, chain, inflate_run, &balloon->inflated_pages, err);
+}
+
+/* The pages are there already, for whoever touches them. */
 static int deflate(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
 		   struct samara_error *err)
 {
 	struct virtio_balloon *balloon = arg;
-	int ret = check_list(chain, err);
 
 	(void)written_bytes;
-	if (!ret)
-		atomic_fetch_add(&balloon->deflated_pages,
-				 chain->readable_bytes / sizeof(uint32_t));
-	return ret;
+	return take_list(balloon, chain, deflate_run, &balloon->deflated_pages, err);
 }
 
 /* Whether the driver counts on what it wrote to its free pages; zeros they are anyway. */
@@ -158,7 +176,7 @@ static int take_report(void *arg, struct descriptor_chain *chain, uint32_t *writ
 		if (first < segments[i].gpa || first >= end)
 			continue;
 		pages = (end - first) >> SAMARA_PAGE_SHIFT;
-		if (discard(balloon, first, pages)) {
+		if (discard(balloon, guest_mm_discard, first, pages)) {
 			atomic_fetch_add(&balloon->reported_pages, pages);
 		} else {
 			atomic_fetch_add(&balloon->wild_pages, pages);

@@ -55,6 +55,8 @@ static void discard_commit(struct guest_mm *mm, struct operation *op)
 
 	page_bitmap_clear(&window->present, op->range.gpa, op->range.size_bytes);
 	page_bitmap_set(&window->discarded, op->range.gpa, op->range.size_bytes);
+	if (op->lend)
+		page_bitmap_set(&window->lent, op->range.gpa, op->range.size_bytes);
 	mm_count(&mm->counters.discarded_pages, op->range.size_bytes >> SAMARA_PAGE_SHIFT);
 }
 
@@ -68,12 +70,41 @@ const struct operation_kind discard_operation = {
 	.counter = offsetof(struct mm_counters, discards),
 };
 
-int guest_mm_discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
+static int discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, bool lend,
+		   struct samara_error *err)
 {
 	struct operation op = {
 		.kind = &discard_operation,
 		.range = {.operation = "discard", .gpa = gpa, .size_bytes = size_bytes},
+		.lend = lend,
 	};
 
 	return operations_run(mm, &op, 1, err);
+}
+
+int guest_mm_discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
+{
+	return discard(mm, gpa, size_bytes, false, err);
+}
+
+int guest_mm_lend(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
+{
+	return discard(mm, gpa, size_bytes, true, err);
+}
+
+void guest_mm_take_back(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes)
+{
+	gpa_t last = size_bytes ? gpa + (size_bytes - 1) : gpa;
+
+	if (!size_bytes || last < gpa)
+		return;
+	for (unsigned int i = 0; i < mm->window_count; i++) {
+		struct window *window = &mm->windows[i];
+		gpa_t window_last = window->gpa + (window->size_bytes - 1);
+		gpa_t from = gpa > window->gpa ? gpa : window->gpa;
+		gpa_t to = last < window_last ? last : window_last;
+
+		if (from <= to)
+			window_take_back(window, from, to - from + 1);
+	}
 }

@@ -82,12 +82,14 @@ extern const struct operation_kind reback_operation;                 /* reback.c
  * struct operation - one on its way; all of it belongs to the thread that runs it
  * @range: what it works on
  * @to: remap: the target
+ * @lend: discard: the guest will not use the pages for now
  * @undo, @erase: stores that are prepared; protect stores its region by @erase
  */
 struct operation {
 	const struct operation_kind *kind;
 	struct range range, to;
 	unsigned int prot;
+	bool lend;
 	const struct guest_mm_memory *memory; /* reback: what is wanted */
 	struct reback *reback;                /* reback: what is prepared */
 	struct mem_region *region;            /* protect: what will be there */

@@ -73,6 +73,27 @@ static void block_around(gpa_t gpa, uint64_t size_bytes, gpa_t first, gpa_t last
 		*end = last + 1;
 }
 
+/* Whether a fault beside a page may bring it along. */
+static bool may_come(const struct window *window, gpa_t page)
+{
+	return !window_present(window, page) && !page_bitmap_test(&window->lent, page);
+}
+
+/* Cut a run of missing pages before the first one behind @page that is lent. */
+static uint64_t cut_before_lent(const struct window *window, gpa_t first, uint64_t run, gpa_t page)
+{
+	uint64_t lent_bytes;
+	gpa_t lent;
+
+	if (!__atomic_load_n(&window->lent.set, __ATOMIC_RELAXED))
+		return run;
+	page += window->own.page_bytes;
+	if (page - first >= run)
+		return run;
+	lent = page_bitmap_next_run(&window->lent, page, first + run, true, &lent_bytes);
+	return lent_bytes ? lent - first : run;
+}
+
 int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, gpa_t first,
 		    gpa_t last)
 {
@@ -87,9 +108,9 @@ int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, g
 	block_around(page, size_bytes, first, last, &start, &end);
 	/*
 	 * The run of missing pages that @page is in: one system call, and none that is there
-	 * already.
+	 * already or that the guest has lent.
 	 */
-	for (at = page; at > start && !window_present(window, at - SAMARA_PAGE_BYTES);)
+	for (at = page; at > start && may_come(window, at - SAMARA_PAGE_BYTES);)
 		at -= SAMARA_PAGE_BYTES;
 	if (window_present(window, page)) {
 		/*
@@ -100,6 +121,7 @@ int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, g
 		at = page;
 	} else {
 		page_bitmap_next_run(&window->present, at, end, false, &run);
+		run = cut_before_lent(window, at, run, page);
 		around_filled(&window->around, page, at, run, size_bytes);
 	}
 	ret = populate_run(mm, region, at, run);

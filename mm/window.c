@@ -81,6 +81,8 @@ static int make(struct window *window, const struct uffd *uffd, unsigned int uff
 	ret = page_bitmap_init(&window->present, window->gpa, window->size_bytes);
 	if (!ret)
 		ret = page_bitmap_init(&window->discarded, window->gpa, window->size_bytes);
+	if (!ret)
+		ret = page_bitmap_init(&window->lent, window->gpa, window->size_bytes);
 	if (ret)
 		return samara_error_set(err, ret, "%s", strerror(-ret));
 	window->hva = reserve(window->gpa, window->size_bytes);
@@ -143,6 +145,7 @@ void window_destroy(struct window *window)
 	mtree_destroy(&window->pieces);
 	page_bitmap_destroy(&window->present);
 	page_bitmap_destroy(&window->discarded);
+	page_bitmap_destroy(&window->lent);
 	stage_destroy(&window->stage);
 	if (window->hva)
 		munmap(window->hva, window->size_bytes);
@@ -175,11 +178,17 @@ bool window_is_anon(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 	return true;
 }
 
+static void clear_if_any(struct page_bitmap *map, gpa_t gpa, uint64_t size_bytes)
+{
+	if (__atomic_load_n(&map->set, __ATOMIC_RELAXED))
+		page_bitmap_clear(map, gpa, size_bytes);
+}
+
 void window_set_present(struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
 	page_bitmap_set(&window->present, gpa, size_bytes);
-	if (__atomic_load_n(&window->discarded.set, __ATOMIC_RELAXED))
-		page_bitmap_clear(&window->discarded, gpa, size_bytes);
+	clear_if_any(&window->discarded, gpa, size_bytes);
+	clear_if_any(&window->lent, gpa, size_bytes);
 }
 
 void window_clear_present(struct window *window, gpa_t gpa, uint64_t size_bytes)
@@ -190,8 +199,13 @@ void window_clear_present(struct window *window, gpa_t gpa, uint64_t size_bytes)
 void window_forget(struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
 	page_bitmap_clear(&window->present, gpa, size_bytes);
-	if (__atomic_load_n(&window->discarded.set, __ATOMIC_RELAXED))
-		page_bitmap_clear(&window->discarded, gpa, size_bytes);
+	clear_if_any(&window->discarded, gpa, size_bytes);
+	clear_if_any(&window->lent, gpa, size_bytes);
+}
+
+void window_take_back(struct window *window, gpa_t gpa, uint64_t size_bytes)
+{
+	clear_if_any(&window->lent, gpa, size_bytes);
 }
 
 int window_fill(struct guest_mm *mm, struct window *window, gpa_t gpa, uint64_t size_bytes,

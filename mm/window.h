@@ -32,7 +32,8 @@
  * A bit of @present is set once its page is there, by whoever populated it holding the page's
  * region; it is cleared by a writer that has marked and drained that region. So a reader that
  * holds the region and sees the bit can rely on the page. Pages behind nothing (mm/stray.c) have no
- * bit. A bit of @discarded is set while a plugged page is missing because it was discarded.
+ * bit. A bit of @discarded is set while a plugged page is missing because it was discarded; of @lent,
+ * besides, while the guest has said that it will not use it.
  *
  * Equal stripes of the window are watched by one userfaultfd each.
  */
@@ -50,6 +51,7 @@ struct window {
 	struct around around;         /* a */
 	struct page_bitmap present;   /* a */
 	struct page_bitmap discarded; /* a */
+	struct page_bitmap lent;      /* a */
 };
 
 /**
@@ -121,6 +123,9 @@ bool window_is_anon(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 /* Pages came, or are gone: keep the bitmaps. */
 void window_set_present(struct window *window, gpa_t gpa, uint64_t size_bytes);
 void window_clear_present(struct window *window, gpa_t gpa, uint64_t size_bytes);
+
+/* Pages that were lent are used again. */
+void window_take_back(struct window *window, gpa_t gpa, uint64_t size_bytes);
 
 /* A range is no memory any more: forget what was known of its pages. */
 void window_forget(struct window *window, gpa_t gpa, uint64_t size_bytes);

@@ -259,6 +259,23 @@ int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsign
 int guest_mm_discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err);
 
 /**
+ * guest_mm_lend() - guest_mm_discard() of pages that the guest will not use for now (a balloon's)
+ *
+ * Until they are taken back, a fault beside them does not bring them along.
+ *
+ * Return: as guest_mm_discard().
+ */
+int guest_mm_lend(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err);
+
+/**
+ * guest_mm_take_back() - what was lent of a range is the guest's again, who will use it
+ * @gpa, @size_bytes: page aligned; what of it was not lent, or is no memory, is passed over
+ *
+ * Context: Any thread, but not beside guest_mm_lend() of the same range; does not sleep.
+ */
+void guest_mm_take_back(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes);
+
+/**
  * guest_mm_populate() - have every page of a plugged range present
  *
  * Context: May sleep, holds no pin; takes no lock for writing, holds one region at a time.

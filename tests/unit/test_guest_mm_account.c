@@ -126,6 +126,48 @@ static void test_discard(void **state)
 	assert_int_equal(stats(f).discards, 3);
 }
 
+/* What is lent does not come back with its neighbours, until it is taken back or touched. */
+static void test_lend(void **state)
+{
+	struct fixture *f = *state;
+	struct samara_error err;
+
+	plug(f, BASE, 64 * PAGE, GUEST_MM_RDWR);
+	fill(f, BASE, 32 * PAGE);
+	ok(guest_mm_lend(f->mm, BASE + 2 * PAGE, 12 * PAGE, &err), &err);
+	ok(guest_mm_lend(f->mm, BASE + 20 * PAGE, 4 * PAGE, &err), &err);
+	assert_int_equal(stats(f).populated_bytes, 16 * PAGE);
+	discard(f, BASE, 32 * PAGE);
+	/* Between the two: they bound what comes. */
+	expect_zeros(f, BASE + 16 * PAGE, PAGE);
+	assert_int_equal(stats(f).populated_bytes, 4 * PAGE);
+	expect_zeros(f, BASE + 15 * PAGE, PAGE);
+	assert_int_equal(stats(f).populated_bytes, 6 * PAGE);
+	expect_zeros(f, BASE, PAGE);
+	assert_int_equal(stats(f).populated_bytes, 8 * PAGE);
+	/* A guest may touch it without a word. */
+	expect_zeros(f, BASE + 5 * PAGE, PAGE);
+	assert_int_equal(stats(f).populated_bytes, 9 * PAGE);
+	guest_mm_take_back(f->mm, 0, -PAGE);
+	expect_zeros(f, BASE + 12 * PAGE, PAGE);
+	assert_in_range(stats(f).populated_bytes, 17 * PAGE, 24 * PAGE);
+	expect_true_accounting(f);
+	/* Only so much, and only what is there. */
+	ok(guest_mm_lend(f->mm, BASE, 8 * PAGE, &err), &err);
+	guest_mm_take_back(f->mm, BASE + 4 * PAGE, 2 * PAGE);
+	guest_mm_take_back(f->mm, BASE, 0);
+	guest_mm_take_back(f->mm, -PAGE, 2 * PAGE);
+	discard(f, BASE, 64 * PAGE);
+	expect_zeros(f, BASE + 4 * PAGE, PAGE);
+	assert_int_equal(stats(f).populated_bytes, 2 * PAGE);
+	/* Memory that is new is lent to nobody. */
+	unplug(f, BASE, 64 * PAGE);
+	plug(f, BASE, 64 * PAGE, GUEST_MM_RDWR);
+	expect_zeros(f, BASE, PAGE);
+	assert_int_equal(stats(f).populated_bytes, 16 * PAGE);
+	assert_int_equal(guest_mm_lend(f->mm, BASE + 60 * PAGE, 8 * PAGE, &err), -ENOENT);
+}
+
 /* A balloon: every page of a large region, one by one, out of order. */
 static void test_discard_by_the_page(void **state)
 {
@@ -257,6 +299,7 @@ int main(void)
 		MM_TEST(test_populate),
 		MM_TEST(test_unplug_gives_memory_back),
 		MM_TEST(test_discard),
+		MM_TEST(test_lend),
 		MM_TEST(test_discard_by_the_page),
 		MM_TEST(test_discard_waits_for_pins),
 		MM_TEST(test_limit),

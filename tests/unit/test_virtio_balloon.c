@@ -267,6 +267,41 @@ static void test_inflate(void **state)
 	assert_int_equal(f->reports, 0);
 }
 
+static uint64_t populated_of(struct fixture *f, unsigned int first, unsigned int count)
+{
+	struct guest_mm_usage usage;
+	struct samara_error err;
+
+	assert_int_equal(
+		guest_mm_get_usage(f->guest.mm, PAGES + first * PAGE, count * PAGE, &usage, &err),
+		0);
+	return usage.populated_pages;
+}
+
+/* What is in the balloon does not come back because the guest uses what lies beside it. */
+static void test_neighbours(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t numbers[4];
+
+	start(f, ALL, 0);
+	for (unsigned int i = 0; i < 4; i++)
+		numbers[i] = PFN(PAGES) + 208 + i;
+	send_pages(f, INFLATE, numbers, 4);
+	fill(f, 207, 1);
+	fill(f, 212, 1);
+	assert_in_range(populated_of(f, 212, 4), 1, 4);
+	assert_int_equal(populated_of(f, 208, 4), 0);
+	send_pages(f, DEFLATE, numbers, 4);
+	fill(f, 210, 1);
+	assert_int_equal(populated_of(f, 208, 4), 4);
+	/* After a reset the guest has all of it. */
+	send_pages(f, INFLATE, numbers, 4);
+	virtio_device_reset(virtio_balloon_device(f->balloon));
+	fill(f, 209, 1);
+	assert_int_equal(populated_of(f, 208, 4), 4);
+}
+
 /* Far more than are looked at at a time, in one list, and in a packed ring. */
 static void test_inflate_many(void **state)
 {
@@ -618,6 +653,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_GUEST(test_inflate),
 		{"test_inflate_memfd", test_inflate, setup, teardown, &memfd},
+		WITH_GUEST(test_neighbours),
 		WITH_GUEST(test_inflate_many),
 		WITH_GUEST(test_wild_pages),
 		WITH_GUEST(test_odd_lists),
