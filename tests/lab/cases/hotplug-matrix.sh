@@ -73,7 +73,7 @@ while [ "$cycle" -le "$cycles" ]; do
 	full=
 	[ "$cycle" -ne 1 ] && [ "$cycle" -ne 10 ] || full=full
 	check_more $full
-	if [ "$cycle" -eq $((cycles / 2)) ]; then
+	if [ "$cycle" -eq $(((cycles + 1) / 2)) ]; then
 		echo "== reboot"
 		way_reboot
 	fi

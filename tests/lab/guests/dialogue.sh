@@ -38,6 +38,7 @@ drivers() {
 
 # The load: a program of its own (cases/hungry.c), which says in a file how it is.
 hungry_start() {
+	echo "holds 0 MiB" >/tmp/hungry
 	hungry /tmp/hungry &
 	hungry_pid=$!
 }

