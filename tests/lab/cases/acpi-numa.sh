@@ -47,7 +47,7 @@ wait_line '^guest: nodes have got 256 and -128 MiB'
 ctl powerdown
 wait_line '^guest: the power button was pressed'
 # Linux warns once of a cache that vCPUs of two nodes share: samara has no caches of its own per node.
-expect_no_line 'Oops|Kernel panic|hard lockup'
+expect_no_oops
 ctl quit
 wait_guest
 expect_status 0
