@@ -6,14 +6,16 @@
 #include <unistd.h>
 
 #include "vmm/stress_clock.h"
+#include "vmm/stress_coverage.h"
 #include "vmm/stress_state.h"
 
 const char *const stress_op_names[STRESS_OPS] = {
 	[STRESS_OP_PLUG] = "plug",         [STRESS_OP_UNPLUG] = "unplug",
 	[STRESS_OP_REMAP] = "remap",       [STRESS_OP_PROTECT] = "protect",
 	[STRESS_OP_POPULATE] = "populate", [STRESS_OP_DISCARD] = "discard",
-	[STRESS_OP_REBACK] = "reback",     [STRESS_OP_REFUSED] = "refused",
-	[STRESS_OP_INJECTED] = "injected",
+	[STRESS_OP_REBACK] = "reback",     [STRESS_OP_BALLOON] = "balloon",
+	[STRESS_OP_DIMM] = "dimm",         [STRESS_OP_VIRTIO_MEM] = "virtio-mem",
+	[STRESS_OP_REFUSED] = "refused",   [STRESS_OP_INJECTED] = "injected",
 };
 
 #define PIECES_MAX 3
@@ -67,9 +69,6 @@ static int call(struct guest_mm *mm, enum stress_op op, gpa_t gpa, uint64_t size
 /* How often an operation may fail on purpose before it is let through. */
 #define INJECTED_MAX 20
 
-/* A listing may miss what is cut or united at that moment. */
-#define LISTINGS_MAX 10
-
 static void count(struct stress_worker *w, enum stress_op op, uint64_t ns)
 {
 	w->operations[op]++;
@@ -94,41 +93,18 @@ static int call_logged(struct stress_worker *w, enum stress_op op, gpa_t gpa, ui
 
 /* ---- After a failure on purpose -------------------------------------------------------------- */
 
-/* Which part of a range is plugged. */
-struct coverage {
-	gpa_t gpa;
-	uint64_t size_bytes, plugged_bytes;
-};
-
-static int add_coverage(const struct guest_mm_region *region, void *arg)
-{
-	struct coverage *coverage = arg;
-	gpa_t first = region->gpa > coverage->gpa ? region->gpa : coverage->gpa;
-	gpa_t end = region->gpa + region->size_bytes;
-
-	if (end > coverage->gpa + coverage->size_bytes)
-		end = coverage->gpa + coverage->size_bytes;
-	if (first < end)
-		coverage->plugged_bytes += end - first;
-	return 0;
-}
-
 static void expect_plugged(struct stress_worker *w, enum stress_op op, gpa_t gpa,
 			   uint64_t size_bytes, bool plugged)
 {
-	struct coverage coverage;
+	uint64_t found;
 	char text[160];
 
-	for (unsigned int i = 0; i < LISTINGS_MAX; i++) {
-		coverage = (struct coverage){.gpa = gpa, .size_bytes = size_bytes};
-		guest_mm_for_each_region(w->stress->mm, add_coverage, &coverage);
-		if (coverage.plugged_bytes == (plugged ? size_bytes : 0))
-			return;
-	}
+	if (stress_coverage(w->stress->mm, gpa, size_bytes, plugged ? size_bytes : 0, &found))
+		return;
 	snprintf(text, sizeof(text),
 		 "%s of %#llx, %#llx bytes, failed and left %#llx of them plugged, not %s",
 		 stress_op_names[op], (unsigned long long)gpa, (unsigned long long)size_bytes,
-		 (unsigned long long)coverage.plugged_bytes, plugged ? "all" : "none");
+		 (unsigned long long)found, plugged ? "all" : "none");
 	stress_operation_error(w->stress, NULL, text);
 }
 
