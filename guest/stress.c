@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The stress guest. Each vCPU goes round and round: a page of its own region, some shared counters,
- * some counters that the host moves meanwhile, a page that the host write-protects at times, and a
- * slot that the host has just plugged, moved, protected or unplugged.
+ * some counters that the host moves meanwhile, a page that the host write-protects at times, a slot
+ * that the host has just plugged, moved, protected or unplugged, and memory that devices give and
+ * take, whose drivers one vCPU each sees to.
  *
  * Plain integer code without calls to anything: an emulating KVM takes about a microsecond for each
  * instruction, so a round is a few thousand instructions there, and on hardware some microseconds.
  */
-#include "guest/stress_abi.h"
+#include "guest/devices.h"
 
 #define SHARED_PER_ROUND 32
 #define LIVE_PER_ROUND   32
@@ -15,58 +16,11 @@
 /* Chunks of a slot that were touched in this visit: one bit for each fault_around_pages. */
 #define CHUNK_WORDS      64
 
-struct cpu {
-	struct stress_control *control;
-	struct stress_vcpu *me;
-	uint32_t index;
-	uint32_t chunk_shift;
-	uint32_t words; /* in a page of the own region: a power of two */
-	/* The own region: the next page, and how often all of it was written. */
-	uint32_t own_page, own_pass;
-	uint32_t next_shared, next_live, next_protect, next_order;
-	uint64_t *touched;
-};
-
 void stress_main(uint32_t index, struct stress_control *control);
-
-/*
- * Not serialised: an access that faults leaves the guest, and what was executed ahead of its
- * retirement is executed again. Without a fault the error is some nanoseconds.
- */
-static inline uint64_t rdtsc(void)
-{
-	uint32_t low, high;
-
-	asm volatile("rdtsc" : "=a"(low), "=d"(high) : : "memory");
-	return (uint64_t)high << 32 | low;
-}
-
-static inline volatile uint64_t *word_at(uint64_t gpa)
-{
-	return (volatile uint64_t *)gpa;
-}
 
 static inline uint64_t fetch_increment(uint64_t gpa)
 {
 	return __atomic_fetch_add((uint64_t *)gpa, 1, __ATOMIC_SEQ_CST);
-}
-
-static void report(struct cpu *cpu, uint32_t kind, uint64_t gpa, uint32_t generation,
-		   uint64_t expected, uint64_t found)
-{
-	struct stress_control *control = cpu->control;
-	uint32_t n = __atomic_fetch_add(&control->error_count, 1, __ATOMIC_RELAXED);
-	struct stress_error *error = &control->errors[n];
-
-	if (n >= STRESS_ERRORS)
-		return;
-	error->kind = kind;
-	error->cpu = cpu->index;
-	error->generation = generation;
-	error->gpa = gpa;
-	error->expected = expected;
-	error->found = found;
-	__atomic_store_n(&error->filled, 1, __ATOMIC_RELEASE);
 }
 
 static void count_fault(struct stress_vcpu *me, uint64_t cycles)
@@ -95,91 +49,73 @@ static void first_touch(struct cpu *cpu, uint32_t page, uint64_t gpa)
 	count_fault(cpu->me, rdtsc() - start);
 }
 
-static void check_area(struct cpu *cpu, const struct stress_slot *slot,
-		       const struct stress_area *area, uint32_t kind)
+/* Touch all of an area before it is checked or written. */
+static void touch_area(struct cpu *cpu, const struct stress_slot *slot,
+		       const struct stress_area *area)
 {
-	uint64_t step = (uint64_t)area->word_step * 8;
+	uint32_t i;
+
+	for (i = 0; i < area->pages; i++) {
+		uint64_t page = page_of(area, i);
+
+		first_touch(cpu, (uint32_t)page,
+			    slot->gpa + page * STRESS_PAGE_BYTES + area->first_word * 8);
+	}
+}
+
+/* Write what was zero up to now: an exchange sees what it overwrites. */
+static void exchange_area(struct cpu *cpu, const struct stress_slot *slot)
+{
+	const struct stress_area *area = &slot->write;
 	uint32_t i, k;
 
 	for (i = 0; i < area->pages; i++) {
-		uint32_t page = area->first_page + i * area->page_step;
-		uint64_t offset = (uint64_t)page * STRESS_PAGE_BYTES + area->first_word * 8;
+		uint64_t offset = page_of(area, i) * STRESS_PAGE_BYTES + area->first_word * 8;
 		uint64_t gpa = slot->gpa + offset;
-		uint64_t expected = 0, increment = 0;
+		uint64_t pattern = stress_pattern(area->gpa + offset, area->generation);
 
-		if (area->generation) {
-			expected = stress_pattern(area->gpa + offset, area->generation);
-			increment = step / 8;
-		}
-		if (slot->flags & STRESS_VISIT_FRESH)
-			first_touch(cpu, page, gpa);
 		for (k = 0; k < area->words; k++) {
-			uint64_t found = *word_at(gpa);
+			uint64_t found =
+				__atomic_exchange_n((uint64_t *)gpa, pattern, __ATOMIC_SEQ_CST);
 
-			if (found != expected)
-				report(cpu, kind, gpa, area->generation, expected, found);
-			gpa += step;
-			expected += increment;
+			if (found)
+				report(cpu, STRESS_ERROR_FRESH, gpa, 0, 0, found);
+			gpa += (uint64_t)area->word_step * 8;
+			pattern += area->word_step;
 		}
 	}
 	cpu->me->checked_words += (uint64_t)area->pages * area->words;
 }
 
-static void write_area(struct cpu *cpu, const struct stress_slot *slot)
+static void visit_fresh(struct cpu *cpu, const struct stress_slot *slot)
 {
-	const struct stress_area *area = &slot->write;
-	uint64_t step = (uint64_t)area->word_step * 8;
-	uint32_t i, k;
+	uint32_t i;
 
-	for (i = 0; i < area->pages; i++) {
-		uint32_t page = area->first_page + i * area->page_step;
-		uint64_t offset = (uint64_t)page * STRESS_PAGE_BYTES + area->first_word * 8;
-		uint64_t gpa = slot->gpa + offset;
-		uint64_t pattern = stress_pattern(area->gpa + offset, area->generation);
-
-		if (slot->flags & STRESS_VISIT_FRESH)
-			first_touch(cpu, page, gpa);
-		for (k = 0; k < area->words; k++) {
-			if (slot->flags & STRESS_VISIT_FRESH) {
-				uint64_t found = __atomic_exchange_n((uint64_t *)gpa, pattern,
-								     __ATOMIC_SEQ_CST);
-
-				if (found)
-					report(cpu, STRESS_ERROR_FRESH, gpa, 0, 0, found);
-			} else {
-				*word_at(gpa) = pattern;
-			}
-			gpa += step;
-			pattern += area->word_step;
-		}
+	/* The barrier keeps compilers from making a call to memset() of it. */
+	for (i = 0; i < CHUNK_WORDS; i++) {
+		cpu->touched[i] = 0;
+		asm volatile("" : : : "memory");
 	}
-	if (slot->flags & STRESS_VISIT_FRESH)
-		cpu->me->checked_words += (uint64_t)area->pages * area->words;
+	touch_area(cpu, slot, &slot->expect);
+	check_area(cpu, slot->gpa, &slot->expect, STRESS_ERROR_FRESH);
+	touch_area(cpu, slot, &slot->write);
+	exchange_area(cpu, slot);
+	check_area(cpu, slot->gpa, &slot->write, STRESS_ERROR_READBACK);
 }
 
 static void visit(struct cpu *cpu, const struct stress_slot *slot)
 {
-	uint32_t i;
-
 	if (slot->flags & STRESS_VISIT_NOTHING) {
-		check_area(cpu, slot, &slot->expect, STRESS_ERROR_NOTHING);
-		write_area(cpu, slot);
+		check_area(cpu, slot->gpa, &slot->expect, STRESS_ERROR_NOTHING);
+		write_area(slot->gpa, &slot->write);
 		cpu->me->nothing_accesses += (uint64_t)slot->expect.pages * slot->expect.words +
 					     (uint64_t)slot->write.pages * slot->write.words;
-		return;
-	}
-	if (slot->flags & STRESS_VISIT_FRESH) {
-		/* The barrier keeps compilers from making a call to memset() of it. */
-		for (i = 0; i < CHUNK_WORDS; i++) {
-			cpu->touched[i] = 0;
-			asm volatile("" : : : "memory");
-		}
-	}
-	check_area(cpu, slot, &slot->expect,
-		   slot->flags & STRESS_VISIT_FRESH ? STRESS_ERROR_FRESH : STRESS_ERROR_PATTERN);
-	if (slot->write.pages) {
-		write_area(cpu, slot);
-		check_area(cpu, slot, &slot->write, STRESS_ERROR_READBACK);
+	} else if (slot->flags & STRESS_VISIT_FRESH) {
+		visit_fresh(cpu, slot);
+	} else {
+		check_area(cpu, slot->gpa, &slot->expect, STRESS_ERROR_PATTERN);
+		write_area(slot->gpa, &slot->write);
+		check_area(cpu, slot->gpa, &slot->write, STRESS_ERROR_READBACK);
 	}
 }
 
@@ -332,6 +268,7 @@ void stress_main(uint32_t index, struct stress_control *control)
 		.next_live = index % STRESS_LIVE_COUNTERS,
 		.next_protect = index * 5 % STRESS_PROTECT_PAGES,
 		.next_order = index * control->order_first % control->order_length,
+		.random = index + 1,
 	};
 
 	while ((1u << cpu.chunk_shift) < control->fault_around_pages)
@@ -349,6 +286,7 @@ void stress_main(uint32_t index, struct stress_control *control)
 		live_round(&cpu);
 		protect_round(&cpu);
 		slot_round(&cpu);
+		devices_round(&cpu);
 		cpu.me->tsc = rdtsc();
 		cpu.me->heartbeat++;
 	}

@@ -87,6 +87,8 @@ struct stress_area {
 	uint32_t pad;
 };
 
+#include "guest/stress_device_abi.h"
+
 enum stress_slot_state {
 	STRESS_SLOT_HOST,    /* the host's: the guest keeps off */
 	STRESS_SLOT_OFFERED, /* for any vCPU to claim */
@@ -121,6 +123,9 @@ enum stress_error_kind {
 	STRESS_ERROR_PROTECT,   /* its own word in the range that is write-protected at times */
 	STRESS_ERROR_SHARED,    /* an increment that found a smaller count than the vCPU's own */
 	STRESS_ERROR_LIVE,      /* the same, in memory that moves */
+	STRESS_ERROR_LEAVING,   /* while it is unplugged: neither what was there nor zeros */
+	STRESS_ERROR_BALLOON,   /* a page in the balloon was not zero */
+	STRESS_ERROR_ANSWER,    /* @gpa: of a block; @found: what virtio-mem answered about it */
 };
 
 /* @filled: atomic, set last. */
@@ -135,6 +140,7 @@ struct stress_error {
  * @heartbeat: rounds so far
  * @tsc: its time-stamp counter at the last round
  * @finished: 1 when it has seen struct stress_control.stop and touches memory no more
+ * @device_visits: to units of devices
  * @shared, @live, @protect: increments that it has made, by counter
  * @protect_last: what its own word of each page of the protect range holds
  */
@@ -142,6 +148,7 @@ struct stress_vcpu {
 	uint64_t heartbeat, tsc;
 	uint64_t finished;
 	uint64_t checked_words, visits, nothing_accesses, live_missed;
+	uint64_t device_visits;
 	uint64_t fault_max;
 	uint64_t shared[STRESS_SHARED_COUNTERS];
 	uint64_t live[STRESS_LIVE_COUNTERS];
@@ -177,6 +184,7 @@ struct stress_control {
 	uint16_t order[STRESS_ORDER];
 	struct stress_error errors[STRESS_ERRORS];
 	struct stress_slot slot[STRESS_MAX_SLOTS];
+	struct stress_devices_block devices;
 	struct stress_vcpu vcpu[STRESS_MAX_CPUS];
 };
 

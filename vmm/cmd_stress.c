@@ -51,7 +51,7 @@ static const struct argp_option options[] = {
 	WORKLOAD(4, "operators", "N", "Threads that change memory in use (1)"),
 	WORKLOAD(5, "mix", "OP=WEIGHT,...",
 		 "What they do: plug, unplug, remap, protect, populate, discard, reback, refused, "
-		 "remap-live, remap-device, protect-live"),
+		 "remap-live, remap-device, protect-live, balloon, virtio-mem, dimm"),
 	WORKLOAD(6, "rate", "N", "Steps per second of all of them (0: all they can)"),
 	WORKLOAD(7, "pattern", "KIND",
 		 "Which slots are used and changed: sequential, random, zipf[:EXPONENT], one (they "

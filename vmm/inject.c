@@ -118,6 +118,14 @@ bool inject_any(const struct inject_rules *rules)
 	return false;
 }
 
+bool inject_any_fails(const struct inject_rules *rules)
+{
+	for (unsigned int i = 0; i < INJECT_PLACES; i++)
+		if (rules->place[i].odds && !rules->place[i].delay_ns)
+			return true;
+	return false;
+}
+
 void inject_arm(const struct inject_rules *rules, uint64_t seed)
 {
 	if (!inject_any(rules))
@@ -145,12 +153,7 @@ void inject_resume(void)
 
 bool inject_fails(void)
 {
-	if (!__atomic_load_n(&inject_armed, __ATOMIC_ACQUIRE))
-		return false;
-	for (unsigned int i = 0; i < INJECT_PLACES; i++)
-		if (armed_rules.place[i].odds && !armed_rules.place[i].delay_ns)
-			return true;
-	return false;
+	return __atomic_load_n(&inject_armed, __ATOMIC_ACQUIRE) && inject_any_fails(&armed_rules);
 }
 
 bool inject_is_code(int code)

@@ -51,8 +51,9 @@ struct inject_rules {
  */
 int inject_parse(struct inject_rules *rules, const char *text, struct samara_error *err);
 
-/* Whether there is any rule. */
+/* Whether there is any rule; whether there is one that makes calls fail. */
 bool inject_any(const struct inject_rules *rules);
+bool inject_any_fails(const struct inject_rules *rules);
 
 /**
  * inject_arm() - begin; the same @seed strikes the same calls, counted at each place

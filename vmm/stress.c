@@ -145,7 +145,8 @@ static bool look_for_hung(struct stress *s)
 
 	/* The latest comes first: who waits for the one that hangs began after it. */
 	while (count--) {
-		if (now < running[count].began_ns + HANG_NS)
+		if (now < running[count].began_ns + HANG_NS ||
+		    stress_op_is_guests(running[count].op))
 			continue;
 		stress_log_describe(&running[count], now, text, sizeof(text));
 		set_hung(s, text);
@@ -267,6 +268,7 @@ static void watch(struct stress *s, struct lookout *lookout, const volatile int 
 		elapsed = stress_now_ns() - start;
 		sample_tsc(s, lookout->first.tsc ? &lookout->last : &lookout->first);
 		stress_tell_guest_errors(s);
+		stress_devices_look(&s->devices);
 		rss = stress_own_rss(s);
 		note_rss(lookout, rss, (double)elapsed / (double)wanted);
 		report_progress(s, lookout, (double)elapsed / STRESS_NS_PER_S, rss);
@@ -292,6 +294,10 @@ static void collect(struct stress *s, const struct workers *workers, struct stre
 		result->checked_by_host_bytes += w->checked_bytes;
 		result->dma += w->dma;
 	}
+	for (unsigned int op = 0; op < STRESS_OPS; op++) {
+		result->operations[op] += s->devices.operations[op];
+		stress_hist_merge(&result->operation_ns[op], &s->devices.operation_ns[op]);
+	}
 	for (unsigned int i = 0; i < s->options.cpus; i++) {
 		const struct stress_vcpu *vcpu = &control->vcpu[i];
 
@@ -299,6 +305,7 @@ static void collect(struct stress *s, const struct workers *workers, struct stre
 					vcpu->fault_max);
 		result->checked_by_guest_bytes += vcpu->checked_words * 8;
 		result->visits += vcpu->visits;
+		result->device_visits += vcpu->device_visits;
 		result->nothing_accesses += vcpu->nothing_accesses;
 		result->live_missed += vcpu->live_missed;
 		for (unsigned int n = 0; n < STRESS_SHARED_COUNTERS; n++)
@@ -356,6 +363,7 @@ static void final_checks(struct stress *s, struct workers *workers, struct stres
 	stress_tell_guest_errors(s);
 	result->lost_increments = stress_count_lost(s, result->stuck_cpus);
 	stress_slots_check(&workers->worker[0]);
+	stress_units_check(&workers->worker[0]);
 	collect(s, workers, result);
 	unplug_all(s);
 	result->operation_errors = s->operation_errors;
@@ -374,6 +382,51 @@ static int create_guest(struct stress *s, struct samara_error *err)
 	ret = stress_guest_create(&s->guest, s->mm, &s->layout, s->options.cpus, err);
 	inject_disarm();
 	return ret;
+}
+
+/* Those that the mix has work for. */
+static int create_devices(struct stress *s, struct samara_error *err)
+{
+	const struct stress_layout *layout = &s->layout;
+	const unsigned int *weight = s->options.weight;
+	const struct stress_board_config board = {
+		.mm = s->mm,
+		.layout = layout,
+		.backing = s->options.backing,
+		.with_mem = weight[STRESS_MIX_VIRTIO_MEM],
+		.with_balloon = weight[STRESS_MIX_BALLOON],
+		.with_dimms = weight[STRESS_MIX_DIMM],
+		.notify = stress_devices_notice,
+		.arg = &s->devices,
+	};
+	struct stress_devices_config devices = {
+		.mem_path = STRESS_BOARD_MEM_PATH,
+		.mem_gpa = layout->mem_gpa,
+		.mem_bytes = STRESS_MEM_BLOCKS * STRESS_MEM_BLOCK_BYTES,
+		.block_bytes = STRESS_MEM_BLOCK_BYTES,
+		.balloon_gpa = layout->balloon_gpa,
+		.balloon_pages = STRESS_BALLOON_PAGES,
+		.dimm_slots = STRESS_DIMM_SLOTS,
+		.dimm_units = STRESS_DIMM_UNITS,
+		.dimm_gpa = layout->dimm_gpa,
+		.dimm_unit_bytes = STRESS_DIMM_UNIT_BYTES,
+		.dimm_gone = stress_units_gone,
+		.arg = s,
+	};
+	int ret = stress_board_create(&s->board, &board, &s->guest.kvm, err);
+
+	if (ret)
+		return ret;
+	s->guest.board = &s->board;
+	devices.memory = s->board.memory;
+	devices.qom = s->board.qom;
+	devices.dimms = s->board.dimms;
+	if (s->board.mem)
+		devices.mem = virtio_memory_device(s->board.mem);
+	if (s->board.balloon)
+		devices.balloon = balloon_device(s->board.balloon);
+	stress_devices_init(&s->devices, s, &devices);
+	return 0;
 }
 
 int stress_run(const struct stress_options *options, const struct stress_watcher *watcher,
@@ -413,6 +466,8 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 		ret = create_guest(s, err);
 	if (!ret)
 		ret = stress_ranges_init(s, err);
+	if (!ret)
+		ret = create_devices(s, err);
 	if (ret)
 		goto out;
 
@@ -420,6 +475,7 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 	s->workers = workers.worker;
 	s->worker_count = workers.total;
 	fill_control(s);
+	stress_units_init(s);
 	inject_arm(&options->inject, options->seed);
 	ret = stress_guest_start(&s->guest, err);
 	if (ret) {
@@ -432,6 +488,8 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 	if (!ret)
 		watch(s, lookout, interrupt, result);
 	workers_join(s, &workers);
+	if (!s->hung.code && s->words)
+		stress_devices_finish(&s->devices, guest_failed);
 	inject_disarm();
 	if (s->hung.code) {
 		/* Threads are in the middle of it all, for ever: nothing can be taken away. */
@@ -446,6 +504,7 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 
 out:
 	stress_guest_destroy(&s->guest);
+	stress_board_destroy(&s->board);
 	if (s->mm)
 		guest_mm_destroy(s->mm);
 	workers_free(&workers);

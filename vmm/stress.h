@@ -30,6 +30,9 @@ enum stress_mix {
 	STRESS_MIX_REMAP_LIVE,   /* move counters that vCPUs increment */
 	STRESS_MIX_REMAP_DEVICE, /* move what devices do DMA to */
 	STRESS_MIX_PROTECT_LIVE, /* write-protect what vCPUs write */
+	STRESS_MIX_BALLOON,      /* ask the guest to lend another amount of memory */
+	STRESS_MIX_VIRTIO_MEM,   /* ask it to plug or unplug blocks */
+	STRESS_MIX_DIMM,         /* plug a DIMM, or ask the guest to let it go */
 	STRESS_MIXES
 };
 
@@ -105,6 +108,9 @@ enum stress_op {
 	STRESS_OP_POPULATE,
 	STRESS_OP_DISCARD,
 	STRESS_OP_REBACK,
+	STRESS_OP_BALLOON, /* until the guest's answer, this and the next two */
+	STRESS_OP_VIRTIO_MEM,
+	STRESS_OP_DIMM,
 	STRESS_OP_REFUSED,  /* asked for what must fail, and it did */
 	STRESS_OP_INJECTED, /* failed because --inject made it, and left all as it was */
 	STRESS_OPS
@@ -112,6 +118,12 @@ enum stress_op {
 
 /* "plug", "unplug", ... */
 extern const char *const stress_op_names[STRESS_OPS];
+
+/* Whether it takes as long as the guest takes to answer. */
+static inline bool stress_op_is_guests(enum stress_op op)
+{
+	return op == STRESS_OP_BALLOON || op == STRESS_OP_VIRTIO_MEM || op == STRESS_OP_DIMM;
+}
 
 #define STRESS_FOUND            16u
 #define STRESS_ERROR_OPERATIONS 4u
@@ -133,7 +145,7 @@ struct stress_found {
 
 /**
  * struct stress_result - what a run has done and found
- * @operations: by kind; those on slots, special ranges and the strangers' memory
+ * @operations: by kind; those on slots, special ranges, devices and the strangers' memory
  * @operation_ns: how long each took the worker, in nanoseconds
  * @fault_cycles: first touches that the vCPUs timed, in TSC cycles
  * @tsc_hz: cycles per second of the guest's time-stamp counter, 0 if it was not to be found out
@@ -158,6 +170,7 @@ struct stress_result {
 	unsigned int stuck_cpus;
 	uint64_t checked_by_guest_bytes, checked_by_host_bytes;
 	uint64_t visits, increments, nothing_accesses, live_missed, dma;
+	uint64_t device_visits; /* of vCPUs, to memory that devices give and take */
 	struct guest_mm_stats mm;
 	unsigned int found_count;
 	struct stress_found found[STRESS_FOUND];
@@ -172,6 +185,7 @@ struct stress_result {
 
 enum stress_map_range {
 	STRESS_MAP_USED, /* own, shared, protected, moving */
+	STRESS_MAP_DEVICES,
 	STRESS_MAP_SLOTS,
 	STRESS_MAP_STRANGERS,
 	STRESS_MAP_RANGES

@@ -88,12 +88,14 @@ static void fail(struct stress_guest *guest, struct vcpu *vcpu, const struct kvm
 	__atomic_store_n(&guest->failed, true, __ATOMIC_RELEASE);
 }
 
-static enum vcpu_next on_exit(struct vcpu *vcpu, struct kvm_run *run, void *arg)
+static enum vcpu_next leave_guest(struct vcpu *vcpu, struct kvm_run *run, void *arg)
 {
 	struct stress_guest *guest = arg;
 
 	if (run->exit_reason == KVM_EXIT_IO && run->io.port == STRESS_DONE_PORT)
 		return VCPU_STOP;
+	if (!vcpu_run_error(vcpu) && guest->board && stress_board_exit(guest->board, run))
+		return VCPU_CONTINUE;
 	fail(guest, vcpu, run);
 	return VCPU_STOP;
 }
@@ -138,7 +140,7 @@ int stress_guest_create(struct stress_guest *guest, struct guest_mm *mm,
 	for (unsigned int i = 0; i < cpus; i++) {
 		gpa_t stack_end = layout->stacks_gpa + (i + 1) * STRESS_STACK_BYTES;
 
-		ret = vcpu_create(&guest->kvm, i, cpus, on_exit, guest, &guest->vcpus[i], err);
+		ret = vcpu_create(&guest->kvm, i, cpus, leave_guest, guest, &guest->vcpus[i], err);
 		if (ret)
 			return ret;
 		ret = vcpu_set_long_mode(guest->vcpus[i], entry, stack_end, layout->tables_gpa,

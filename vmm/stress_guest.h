@@ -8,6 +8,7 @@
 #include <samara/guest_mm.h>
 
 #include "vmm/kvm.h"
+#include "vmm/stress_board.h"
 #include "vmm/stress_layout.h"
 #include "vmm/vcpu.h"
 
@@ -20,6 +21,7 @@ struct stress_guest {
 	struct guest_mm *mm;                 /* I */
 	const struct stress_layout *layout;  /* I */
 	struct kvm kvm;                      /* I */
+	struct stress_board *board;          /* I: from before it starts */
 	bool has_vm;                         /* I */
 	unsigned int cpus;                   /* I */
 	struct vcpu *vcpus[STRESS_MAX_CPUS]; /* I */

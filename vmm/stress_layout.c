@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "vmm/virtio_slots.h"
+
 #define GIB              (UINT64_C(1) << 30)
 
 /* One page-directory-pointer table maps 512 GiB: enough, and one table less to write. */
@@ -74,6 +76,11 @@ int stress_layout_init(struct stress_layout *layout, unsigned int cpus, unsigned
 	for (i = 0; i < STRESS_LIVE_PLACES; i++)
 		layout->device_gpa[i] = take(&next, STRESS_DEVICE_BYTES);
 
+	layout->mem_gpa = take(&next, STRESS_MEM_BLOCKS * STRESS_MEM_BLOCK_BYTES);
+	layout->balloon_gpa = take(&next, STRESS_BALLOON_PAGES * STRESS_PAGE_BYTES);
+	layout->dimm_gpa =
+		take(&next, STRESS_DIMM_SLOTS * STRESS_DIMM_UNITS * STRESS_DIMM_UNIT_BYTES);
+
 	layout->places_gpa = next;
 	return stress_layout_group(layout, STRESS_GROUP, err);
 }
@@ -134,12 +141,18 @@ const char *stress_layout_place_name(const struct stress_layout *layout, gpa_t g
 		return "where nothing is ever plugged";
 	if (gpa < layout->device_gpa[0])
 		return "the counters that move";
-	if (gpa < layout->places_gpa)
+	if (gpa < layout->mem_gpa)
 		return "what devices do DMA to";
+	if (gpa < layout->balloon_gpa)
+		return "a block of virtio-mem";
+	if (gpa < layout->dimm_gpa)
+		return "the balloon's memory";
+	if (gpa < layout->places_gpa)
+		return "a DIMM";
 	return gpa < layout->stranger_gpa ? "a slot" : "the strangers' memory";
 }
 
-/* Page directories: one for the boot window's GiB, the others for the window. */
+/* Page directories: one for the boot window's GiB, one for registers', the others for the window. */
 static uint64_t window_directories(const struct stress_layout *layout)
 {
 	return align_up(layout->window_bytes, GIB) / GIB;
@@ -147,10 +160,10 @@ static uint64_t window_directories(const struct stress_layout *layout)
 
 uint64_t stress_tables_bytes(const struct stress_layout *layout)
 {
-	return (2 + 1 + window_directories(layout)) * SAMARA_PAGE_BYTES;
+	return (2 + 2 + window_directories(layout)) * SAMARA_PAGE_BYTES;
 }
 
-/* Map @size_bytes from @gpa, GiB aligned, with the page directories from @page on. */
+/* Map @size_bytes from @gpa, in a GiB that nothing else is mapped in, with the page directories from @page on. */
 static uint64_t map_range(const struct stress_layout *layout, uint64_t *tables, uint64_t page,
 			  gpa_t gpa, uint64_t size_bytes)
 {
@@ -160,7 +173,7 @@ static uint64_t map_range(const struct stress_layout *layout, uint64_t *tables, 
 		gpa_t address = gpa + offset;
 		uint64_t *directory;
 
-		if (address % GIB == 0)
+		if (!offset || address % GIB == 0)
 			pointers[address / GIB] =
 				(layout->tables_gpa + page++ * SAMARA_PAGE_BYTES) | PTE_PRESENT |
 				PTE_WRITE;
@@ -177,5 +190,6 @@ void stress_tables_write(const struct stress_layout *layout, uint64_t *tables)
 
 	tables[0] = (layout->tables_gpa + SAMARA_PAGE_BYTES) | PTE_PRESENT | PTE_WRITE;
 	page = map_range(layout, tables, 2, 0, layout->boot_bytes);
+	page = map_range(layout, tables, page, VIRTIO_SLOT_GPA, STRESS_LARGE_BYTES);
 	map_range(layout, tables, page, STRESS_WINDOW_GPA, layout->window_bytes);
 }

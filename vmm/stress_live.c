@@ -85,6 +85,7 @@ unsigned int stress_live_draw(FILE *out, const struct stress_span *span,
 	draw_latencies(out, "operations", span->operations_per_s, &span->operation_ns, 1);
 	draw_latencies(out, "faults", span->faults_per_s, &span->fault_cycles, span->cycle_ns);
 	draw_map(out, now->map, STRESS_MAP_USED, "in use");
+	draw_map(out, now->map, STRESS_MAP_DEVICES, "devices");
 	draw_map(out, now->map, STRESS_MAP_SLOTS, "slots");
 	draw_map(out, now->map, STRESS_MAP_STRANGERS, "strangers");
 	fputs("map: . plugged, -+# populated to a third, two thirds, all; ! under change\n", out);

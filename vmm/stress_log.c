@@ -89,6 +89,8 @@ void stress_log_describe(const struct stress_log_entry *entry, uint64_t now_ns, 
 		snprintf(to, sizeof(to), " to %#" PRIx64, entry->argument);
 	else if (entry->op == STRESS_OP_PROTECT)
 		snprintf(to, sizeof(to), " %s", entry->argument == GUEST_MM_READ ? "ro" : "rw");
+	else if (stress_op_is_guests(entry->op))
+		snprintf(to, sizeof(to), " to %" PRIu64 " KiB", entry->argument >> 10);
 	if (!entry->took_ns)
 		snprintf(end, sizeof(end), "not over");
 	else if (entry->ret)

@@ -125,6 +125,9 @@ static const char *const guest_error_names[] = {
 	[STRESS_ERROR_PROTECT] = "a word changed in the range that is protected at times",
 	[STRESS_ERROR_SHARED] = "a counter went backwards",
 	[STRESS_ERROR_LIVE] = "a counter in memory that moves went backwards",
+	[STRESS_ERROR_LEAVING] = "a read of what is being unplugged",
+	[STRESS_ERROR_BALLOON] = "a page in the balloon was not zero",
+	[STRESS_ERROR_ANSWER] = "what virtio-mem answers about a block",
 };
 
 void stress_tell_guest_errors(struct stress *s)

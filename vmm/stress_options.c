@@ -28,6 +28,9 @@ const char *const stress_mix_names[STRESS_MIXES] = {
 	[STRESS_MIX_REMAP_LIVE] = "remap-live",
 	[STRESS_MIX_REMAP_DEVICE] = "remap-device",
 	[STRESS_MIX_PROTECT_LIVE] = "protect-live",
+	[STRESS_MIX_BALLOON] = "balloon",
+	[STRESS_MIX_VIRTIO_MEM] = "virtio-mem",
+	[STRESS_MIX_DIMM] = "dimm",
 };
 
 static const char *const pattern_names[STRESS_PATTERNS] = {
@@ -72,6 +75,9 @@ void stress_options_init(struct stress_options *options)
 				[STRESS_MIX_REMAP_LIVE] = 6,
 				[STRESS_MIX_REMAP_DEVICE] = 4,
 				[STRESS_MIX_PROTECT_LIVE] = 4,
+				[STRESS_MIX_BALLOON] = 4,
+				[STRESS_MIX_VIRTIO_MEM] = 4,
+				[STRESS_MIX_DIMM] = 4,
 			},
 		.pattern = STRESS_PATTERN_RANDOM,
 		.zipf = 0.99,
@@ -171,7 +177,7 @@ static int set_weight(struct stress_options *options, const char *name, size_t l
 	return samara_error_set(err, -EINVAL,
 				"--mix %.*s: no such operation; there are plug, unplug, remap, "
 				"protect, populate, discard, reback, refused, remap-live, "
-				"remap-device, protect-live",
+				"remap-device, protect-live, balloon, virtio-mem, dimm",
 				(int)length, name);
 }
 

@@ -151,10 +151,11 @@ int stress_print(const struct stress_result *result, FILE *out, struct samara_er
 		return ret;
 	fprintf(out,
 		"lock %s, %u vCPUs, %.1f s, seed %" PRIu64 "%s: %" PRIu64 " operations, %" PRIu64
-		" faults, %" PRIu64 " visits to slots, %" PRIu64 " DMA\n",
+		" faults, %" PRIu64 " visits to slots, %" PRIu64 " to memory of devices, %" PRIu64
+		" DMA\n",
 		result->mm.lock, options->cpus, result->seconds, options->seed,
 		result->interrupted ? " (interrupted)" : "", operations_total(result),
-		result->mm.faults, result->visits, result->dma);
+		result->mm.faults, result->visits, result->device_visits, result->dma);
 	fprintf(out,
 		"checked %.1f MiB by vCPUs and %.1f MiB by the host; %" PRIu64
 		" increments; %" PRIu64 " accesses to nothing, and %" PRIu64
@@ -368,6 +369,7 @@ int stress_write_json(const struct stress_result *result, FILE *out, struct sama
 	set_integer(root, "live_missed", result->live_missed);
 	set_integer(root, "increments", result->increments);
 	set_integer(root, "visits", result->visits);
+	set_integer(root, "device_visits", result->device_visits);
 	set_integer(root, "dma", result->dma);
 	json_object_set_new(root, "errors", found_json(result));
 	json_object_set_new(root, "injected", injected_json(result));

@@ -68,6 +68,8 @@ void stress_sample_latencies(struct stress *s, struct stress_hist *operation_ns,
 	for (unsigned int i = 0; i < s->worker_count; i++)
 		for (unsigned int op = 0; op < STRESS_OPS; op++)
 			stress_hist_merge(operation_ns, &s->workers[i].operation_ns[op]);
+	for (unsigned int op = 0; op < STRESS_OPS; op++)
+		stress_hist_merge(operation_ns, &s->devices.operation_ns[op]);
 	for (unsigned int i = 0; i < s->options.cpus; i++) {
 		const struct stress_vcpu *vcpu = &s->control->vcpu[i];
 
@@ -129,8 +131,8 @@ static int paint_region(const struct guest_mm_region *region, void *arg)
 void stress_sample_map(struct stress *s, struct stress_map *map)
 {
 	const struct stress_layout *layout = &s->layout;
-	const gpa_t ends[] = {STRESS_WINDOW_GPA, layout->places_gpa, layout->stranger_gpa,
-			      STRESS_WINDOW_GPA + layout->window_bytes};
+	const gpa_t ends[] = {STRESS_WINDOW_GPA, layout->mem_gpa, layout->places_gpa,
+			      layout->stranger_gpa, STRESS_WINDOW_GPA + layout->window_bytes};
 	struct stress_log_entry running[STRESS_MAX_WORKERS];
 	struct strips strips;
 	unsigned int count, i, n;
@@ -150,6 +152,9 @@ void stress_sample_map(struct stress *s, struct stress_map *map)
 	guest_mm_for_each_region(s->mm, paint_region, &strips);
 	count = stress_log_running(&s->log, running, STRESS_MAX_WORKERS);
 	for (n = 0; n < count; n++) {
+		/* What the guest was asked changes block by block. */
+		if (stress_op_is_guests(running[n].op))
+			continue;
 		for (i = 0; i < STRESS_MAP_RANGES; i++) {
 			paint(&strips.strip[i], running[n].gpa, running[n].size_bytes, 0, false,
 			      true);

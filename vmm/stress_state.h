@@ -5,6 +5,8 @@
 #include <pthread.h>
 
 #include "vmm/stress.h"
+#include "vmm/stress_board.h"
+#include "vmm/stress_devices.h"
 #include "vmm/stress_guest.h"
 #include "vmm/stress_log.h"
 #include "vmm/stress_plan.h"
@@ -75,6 +77,8 @@ struct stress {
 	pthread_mutex_t places_lock;
 	bool *place_taken; /* under @places_lock */
 	struct stress_mover live, device;
+	struct stress_board board; /* I */
+	struct stress_devices devices;
 	pthread_mutex_t protect_lock; /* the protect range; only ever tried */
 	bool stopping;                /* A */
 	uint64_t operations;          /* A: of all workers, for the progress line */
@@ -178,6 +182,15 @@ void stress_slots_check(struct stress_worker *w);
 int stress_ranges_init(struct stress *s, struct samara_error *err);
 void stress_move(struct stress_worker *w, struct stress_mover *mover);
 void stress_protect_step(struct stress_worker *w);
+
+/*
+ * The guest's side of devices (vmm/stress_units.c): tell it of them; a DIMM's units are gone; check
+ * a unit that no vCPU has; check all of them, when no vCPU runs.
+ */
+void stress_units_init(struct stress *s);
+void stress_units_gone(void *arg, gpa_t gpa, uint64_t size_bytes);
+void stress_units_check_one(struct stress_worker *w);
+void stress_units_check(struct stress_worker *w);
 
 /**
  * stress_count_lost() - compare counters in memory with the increments that vCPUs made

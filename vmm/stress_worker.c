@@ -59,6 +59,12 @@ static enum stress_step do_planned(struct stress_worker *w, const struct stress_
 	case STRESS_MIX_PROTECT_LIVE:
 		stress_protect_step(w);
 		return STRESS_STEP_DONE;
+	case STRESS_MIX_BALLOON:
+	case STRESS_MIX_VIRTIO_MEM:
+	case STRESS_MIX_DIMM:
+		stress_units_check_one(w);
+		stress_devices_step(w, plan->what);
+		return STRESS_STEP_DONE;
 	default:
 		return stress_slot_step(w, plan);
 	}
