@@ -55,7 +55,7 @@ VMM_CFLAGS = $(shell pkg-config --cflags $(VMM_PKGS))
 VMM_LIBS   = $(shell pkg-config --libs $(VMM_PKGS)) $(MM_LIBS) -lm
 TEST_LIBS  = $(shell pkg-config --libs cmocka) $(VMM_LIBS)
 
-BREAKS := drain lock barrier
+BREAKS := drain lock barrier discard virtio-mem balloon
 
 ifneq ($(filter-out $(BREAKS),$(BREAK)),)
 $(error BREAK=$(BREAK): choose one of $(BREAKS))
@@ -91,10 +91,15 @@ $(B)/samara: $(SAMARA_OBJ) $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
 	$(Q)$(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(VMM_LIBS) -pthread
 
-# With a fault put in on purpose (mm/broken.h): only the lock differs, and comes before the archive's.
-$(BREAKS:%=$(O)/broken-%.o): $(O)/broken-%.o: mm/lock_$(LOCK).c
+# With a fault put in on purpose (mm/broken.h, devices/broken.h): only one object differs, and comes
+# before the archive's.
+$(patsubst %,$(O)/broken-%.o,drain lock barrier): mm/lock_$(LOCK).c
+$(O)/broken-discard.o: mm/plug.c
+$(O)/broken-virtio-mem.o: devices/virtio_mem.c
+$(O)/broken-balloon.o: devices/virtio_balloon_pages.c
+$(BREAKS:%=$(O)/broken-%.o): $(O)/broken-%.o:
 	@echo "  CC      $@"
-	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -DBROKEN_$(shell echo $* | tr a-z A-Z)=1 $(C_ALL) -MMD -MP -c -o $@ $<
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -DBROKEN_$(shell echo $* | tr a-z- A-Z_)=1 $(C_ALL) -MMD -MP -c -o $@ $(firstword $(filter %.c,$^))
 $(BREAKS:%=$(B)/broken-%/samara): $(B)/broken-%/samara: $(SAMARA_OBJ) $(O)/broken-%.o $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(VMM_LIBS) -pthread
@@ -281,6 +286,6 @@ help:
 	@echo "make install    into PREFIX (/usr/local), DESTDIR respected"
 	@echo "make clean      remove build/"
 	@echo "Variables: LOCK=$(subst $(EMPTY) $(EMPTY),|,$(sort $(patsubst mm/lock_%.c,%,$(wildcard mm/lock_*.c)))) CC=gcc|clang SAN=thread|address|undefined LIBVIRT=0|1 V=1"
-	@echo "BREAK=drain|lock|barrier builds build/region/broken-BREAK/samara, with a fault for tests to find"
+	@echo "BREAK=$(subst $(EMPTY) $(EMPTY),|,$(BREAKS)) builds build/region/broken-BREAK/samara, with a fault for tests to find"
 
 -include $(shell find $(O) $(FUZZ_B) -name '*.d' 2>/dev/null)

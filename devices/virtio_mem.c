@@ -11,6 +11,8 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_mem.h>
 
+#include "devices/broken.h"
+
 #define GUEST_REQUESTS     0 /* the one queue */
 #define WORD_BITS          64
 
@@ -114,9 +116,12 @@ static int change(struct virtio_mem *mem, const struct blocks *blocks, bool plug
 {
 	uint64_t bytes = blocks->count * mem->setup.block_bytes;
 	gpa_t gpa = mem->setup.gpa + blocks->first * mem->setup.block_bytes;
-	int ret = plug ? guest_mm_plug(mem->setup.mm, gpa, bytes, GUEST_MM_RDWR, err)
-		       : guest_mm_unplug(mem->setup.mm, gpa, bytes, err);
+	int ret = 0;
 
+	if (plug)
+		ret = guest_mm_plug(mem->setup.mm, gpa, bytes, GUEST_MM_RDWR, err);
+	else if (!BROKEN_VIRTIO_MEM)
+		ret = guest_mm_unplug(mem->setup.mm, gpa, bytes, err);
 	if (ret)
 		return ret;
 	mark(mem, blocks, plug);

@@ -287,6 +287,8 @@ void stress_main(uint32_t index, struct stress_control *control)
 		protect_round(&cpu);
 		slot_round(&cpu);
 		devices_round(&cpu);
+		if (control->leave)
+			asm volatile("outb %%al, %w0" : : "Nd"(STRESS_LEAVE_PORT) : "memory");
 		cpu.me->tsc = rdtsc();
 		cpu.me->heartbeat++;
 	}

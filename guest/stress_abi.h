@@ -25,6 +25,9 @@
 /* The guest writes here when a vCPU has finished: any port without a device will do. */
 #define STRESS_DONE_PORT       0xf4
 
+/* And here each round, if it shall: the host hands it back to KVM at once. */
+#define STRESS_LEAVE_PORT      0xf5
+
 #ifndef __ASSEMBLER__
 
 #include <stdint.h>
@@ -160,6 +163,7 @@ struct stress_vcpu {
 /**
  * struct stress_control - the control block
  * @stop: atomic; set by the host: finish
+ * @leave: vCPUs leave the guest each round, so that KVM_RUN is called often
  * @words: atomic; set by vCPU 0 first of all: words to write in a page, by its speed
  * @live_gpa: atomic; where the live counters are, behind the host's moves by a moment
  * @fault_around_pages: pages that one fault populates, a power of two
@@ -173,6 +177,7 @@ struct stress_control {
 	uint32_t cpus, slots;
 	uint32_t fault_around_pages;
 	uint32_t own_pages;
+	uint32_t leave, pad;
 	uint64_t live_gpa;
 	uint64_t own_gpa; /* of vCPU 0; the others follow */
 	uint64_t own_stride_bytes;

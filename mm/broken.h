@@ -4,8 +4,8 @@
 
 /*
  * Faults put in on purpose, one at a time, so that tests can be seen to find them: `make
- * BREAK=drain|lock|barrier` builds a samara with one of them into a folder of its own. They are 0
- * in everything else.
+ * BREAK=drain|lock|barrier|discard` builds a samara with one of them into a folder of its own. They
+ * are 0 in everything else.
  */
 
 /* A writer does not wait for the readers of what it changes. */
@@ -27,5 +27,10 @@
 #define BROKEN_BARRIER 0
 #endif
 #define BROKEN_STORE_BUFFER 16u
+
+/* An unplug leaves its pages where they are. */
+#ifndef BROKEN_DISCARD
+#define BROKEN_DISCARD 0
+#endif
 
 #endif

@@ -184,7 +184,7 @@ int inject_roll(enum inject_place place)
 		return 0;
 	__atomic_fetch_add(&counted.struck[place], 1, __ATOMIC_RELAXED);
 	if (!delay_ns)
-		return codes[place];
+		return place == INJECT_KVM_RUN && stress_random(&rng) & 1 ? EAGAIN : codes[place];
 	stress_sleep_ns(delay_ns);
 	errno = code;
 	return 0;

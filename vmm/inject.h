@@ -23,7 +23,7 @@ enum inject_place {
 	INJECT_UFFD_MOVE,
 	INJECT_UFFD_PROTECT,
 	INJECT_UFFD_WAKE, /* takes long only: it never fails */
-	INJECT_KVM_RUN,   /* is interrupted */
+	INJECT_KVM_RUN,   /* is interrupted: EINTR or EAGAIN */
 	INJECT_KVM_SETUP, /* the VM, its memslots and vCPUs */
 	INJECT_PLACES
 };

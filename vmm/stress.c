@@ -44,6 +44,7 @@ static void fill_control(struct stress *s)
 	control->shared_gpa = s->layout.shared_gpa;
 	control->protect_gpa = s->layout.protect_gpa;
 	control->live_gpa = s->live.gpa;
+	control->leave = s->options.inject.place[INJECT_KVM_RUN].odds != 0;
 	control->order_length = s->order.length;
 	stress_order_steps(&s->order, &s->options, &control->order_first, &control->order_step);
 	memcpy(control->order, s->order.slot, sizeof(control->order));

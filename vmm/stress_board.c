@@ -30,7 +30,9 @@ static int attach(struct stress_board *board, struct kvm *kvm, struct virtio_mmi
 	virtio_mmio_init(registers, device);
 	ret = bus_attach(board->mmio, slot_gpa(slot), VIRTIO_MMIO_BYTES, name, &virtio_mmio_bus_ops,
 			 registers, err);
-	return ret ? ret : kvm_connect_ioeventfd(kvm, virtio_device_kick_fd(device), &notify, err);
+	if (!ret && kvm)
+		ret = kvm_connect_ioeventfd(kvm, virtio_device_kick_fd(device), &notify, err);
+	return ret;
 }
 
 static int create_mem(struct stress_board *board, const struct stress_board_config *config,

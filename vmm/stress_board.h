@@ -60,7 +60,7 @@ struct stress_board {
 /**
  * stress_board_create() - make the devices
  * @board: all zero
- * @kvm: has its VM; the queues' doorbells are connected to it
+ * @kvm: has its VM; the queues' doorbells are connected to it; NULL: they come as exits, too
  *
  * Return: 0, -errno; then stress_board_destroy() is called as well.
  */

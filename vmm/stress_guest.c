@@ -94,6 +94,8 @@ static enum vcpu_next leave_guest(struct vcpu *vcpu, struct kvm_run *run, void *
 
 	if (run->exit_reason == KVM_EXIT_IO && run->io.port == STRESS_DONE_PORT)
 		return VCPU_STOP;
+	if (run->exit_reason == KVM_EXIT_IO && run->io.port == STRESS_LEAVE_PORT)
+		return VCPU_CONTINUE;
 	if (!vcpu_run_error(vcpu) && guest->board && stress_board_exit(guest->board, run))
 		return VCPU_CONTINUE;
 	fail(guest, vcpu, run);

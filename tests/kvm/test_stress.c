@@ -31,6 +31,19 @@ static void print_note(const char *line, void *arg)
 static const struct stress_watcher watcher = {.progress = no_progress, .note = print_note};
 static const volatile int no_interrupt;
 
+/* Ends the run when there were enough answers: nothing else is counted where devices are alone. */
+#define ANSWERS 5u
+
+static volatile int enough;
+
+static void count_answers(const struct stress_progress *progress, void *arg)
+{
+	(void)arg;
+	enough = progress->operations >= ANSWERS;
+}
+
+static const struct stress_watcher device_watcher = {.progress = count_answers, .note = print_note};
+
 static void need_kvm(void)
 {
 	if (access("/dev/kvm", R_OK | W_OK)) {
@@ -138,6 +151,49 @@ static void test_patterns(void **state)
 	}
 }
 
+/* Each kind of device alone, until the guest has answered a few times, however long that takes. */
+static void run_device(enum stress_mix mix, enum stress_op op)
+{
+	struct stress_options options = some_options();
+	struct stress_result *result = test_calloc(1, sizeof(*result));
+	struct samara_error err = {0};
+
+	need_kvm();
+	memset(options.weight, 0, sizeof(options.weight));
+	options.weight[mix] = 1;
+	options.slots = 1;
+	options.strangers = options.devices = 0;
+	options.seconds = 100;
+	enough = 0;
+	if (stress_run(&options, &device_watcher, &enough, result, &err))
+		fail_msg("%s", err.text);
+	if (!stress_passed(result))
+		stress_print(result, stderr, NULL);
+	assert_true(stress_passed(result));
+	assert_true(result->operations[op] >= ANSWERS);
+	assert_true(result->operation_ns[op].count >= ANSWERS);
+	assert_true(result->checked_by_guest_bytes > 0);
+	test_free(result);
+}
+
+static void test_virtio_mem(void **state)
+{
+	(void)state;
+	run_device(STRESS_MIX_VIRTIO_MEM, STRESS_OP_VIRTIO_MEM);
+}
+
+static void test_balloon(void **state)
+{
+	(void)state;
+	run_device(STRESS_MIX_BALLOON, STRESS_OP_BALLOON);
+}
+
+static void test_dimm(void **state)
+{
+	(void)state;
+	run_device(STRESS_MIX_DIMM, STRESS_OP_DIMM);
+}
+
 static void test_rate(void **state)
 {
 	struct stress_options options = some_options();
@@ -218,8 +274,9 @@ int main(void)
 		cmocka_unit_test(test_default),     cmocka_unit_test(test_memfd),
 		cmocka_unit_test(test_copy_only),   cmocka_unit_test(test_many_cpus),
 		cmocka_unit_test(test_small_slots), cmocka_unit_test(test_patterns),
-		cmocka_unit_test(test_rate),        cmocka_unit_test(test_interrupted),
-		cmocka_unit_test(test_bad_options),
+		cmocka_unit_test(test_virtio_mem),  cmocka_unit_test(test_balloon),
+		cmocka_unit_test(test_dimm),        cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_interrupted), cmocka_unit_test(test_bad_options),
 	};
 
 	return cmocka_run_group_tests_name("stress on KVM", tests, NULL, NULL);

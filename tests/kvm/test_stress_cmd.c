@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The program samara itself, as people run it: faults on purpose, the live view on a terminal, what
- * it writes for machines; and that it finds each of the faults of mm/broken.h in those programs that
- * `make BREAK=...` builds beside it.
+ * it writes for machines; and that it finds each of the faults of mm/broken.h and devices/broken.h in
+ * those programs that `make BREAK=...` builds beside it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -152,6 +152,19 @@ static void test_inject_delays(void **state)
 	assert_true(struck("uffd-wake") > 0);
 }
 
+/* The guest leaves KVM_RUN each round, so that there is something to strike; few rounds will do. */
+static void test_inject_kvm_run(void **state)
+{
+	(void)state;
+	assert_int_equal(RUN("", false, "-s", "2", "--strangers", "0", "--inject", "kvm-run:3"), 0);
+	expect("PASS");
+	assert_true(struck("kvm-run") > 0);
+	assert_int_equal(RUN("", false, "-s", "2", "--strangers", "0", "--inject", "kvm-run:3:1ms"),
+			 0);
+	expect("PASS");
+	assert_true(struck("kvm-run") > 0);
+}
+
 static void test_inject_setup(void **state)
 {
 	(void)state;
@@ -174,10 +187,11 @@ static void test_live_view(void **state)
 	assert_int_equal(RUN("", true, "-s", "2", "--stranger-size", "16M"), 0);
 	expect("of 2 s, 2 vCPUs, seed 7: 0 errors");
 	expect("operations");
+	expect("\ndevices    |");
 	expect("\nslots      |");
 	expect("\nstrangers  |");
 	/* Drawn again over itself, and gone at the end. */
-	expect("\033[11A\033[J");
+	expect("\033[13A\033[J");
 	expect("PASS");
 	assert_int_equal(RUN("", true, "-s", "1", "--strangers", "0", "--no-live"), 0);
 	assert_null(strstr(output, "\nslots      |"));
@@ -265,11 +279,52 @@ static void test_finds_barrier(void **state)
 	expect_found("broken-barrier/");
 }
 
+/* What a device has taken and the guest finds all the same. */
+static void expect_found_at(const char *folder, const char *mix, const char *error,
+			    const char *place)
+{
+	int status = RUN(folder, false, "-s", "50", "--stop-on-error", "--strangers", "0",
+			 "--devices", "0", "--mix", mix);
+
+	assert_int_equal(status, 1);
+	expect("FAIL");
+	expect(error);
+	expect(place);
+	expect("seen by vCPU ");
+}
+
+static void test_finds_discard(void **state)
+{
+	(void)state;
+	/* As it is looked at, or as it comes again. */
+	expect_found_at("broken-discard/", "dimm=1", ", found 0x", "(a DIMM)");
+	expect("    dimm 0x");
+	expect_found_at("broken-discard/", "virtio-mem=1",
+			": a read of what is not plugged at gpa 0x", "(a block of virtio-mem)");
+}
+
+static void test_finds_virtio_mem(void **state)
+{
+	(void)state;
+	expect_found_at("broken-virtio-mem/", "virtio-mem=1",
+			": a read of what is not plugged at gpa 0x", "(a block of virtio-mem)");
+	expect("    virtio-mem 0x");
+}
+
+static void test_finds_balloon(void **state)
+{
+	(void)state;
+	expect_found_at("broken-balloon/", "balloon=1",
+			": a page in the balloon was not zero at gpa 0x", "(the balloon's memory)");
+	expect("    balloon 0x");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_inject_fails),
 		cmocka_unit_test(test_inject_delays),
+		cmocka_unit_test(test_inject_kvm_run),
 		cmocka_unit_test(test_inject_setup),
 		cmocka_unit_test(test_nothing_is_struck_unasked),
 		cmocka_unit_test(test_live_view),
@@ -278,6 +333,9 @@ int main(void)
 		cmocka_unit_test(test_finds_drain),
 		cmocka_unit_test(test_finds_lock),
 		cmocka_unit_test(test_finds_barrier),
+		cmocka_unit_test(test_finds_discard),
+		cmocka_unit_test(test_finds_virtio_mem),
+		cmocka_unit_test(test_finds_balloon),
 	};
 
 	return cmocka_run_group_tests_name("samara stress", tests, NULL, NULL);

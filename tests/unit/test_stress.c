@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 #include "vmm/stress_layout.h"
+#include "vmm/virtio_slots.h"
 #include "vmm/stress_log.h"
 #include "vmm/stress_rng.h"
 #include "vmm/stress_span.h"
@@ -187,6 +188,7 @@ static void test_live_view(void **state)
 	assert_non_null(strstr(text, "4 errors"));
 	assert_non_null(strstr(text, "150/s  p50 64.0 us"));
 	assert_non_null(strstr(text, "slots      | .+#! "));
+	assert_non_null(strstr(text, "devices    | "));
 	for (const char *line = text; line;
 	     line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
 		if (!strncmp(line, "slots", 5))
@@ -230,6 +232,37 @@ static void test_counters_have_words_of_their_own(void **state)
 	assert_true(stress_protect_word(STRESS_MAX_CPUS - 1) + 8 <= STRESS_PAGE_BYTES);
 }
 
+/* A generation's words lie in their unit, and in time each word has its turn. */
+static void check_unit_words(uint64_t unit_bytes, uint32_t words)
+{
+	const struct stress_pool pool = {.gpa = STRESS_WINDOW_GPA, .unit_bytes = unit_bytes};
+	bool seen[STRESS_PAGE_WORDS] = {0};
+
+	for (uint32_t generation = 0; generation < 2 * STRESS_PAGE_WORDS; generation++) {
+		struct stress_area area = stress_unit_area(&pool, 3, generation, words);
+		uint64_t last_page = area.first_page + (area.pages - 1) * area.page_step;
+		uint64_t last_word = area.first_word + (area.words - 1) * area.word_step;
+
+		assert_int_equal(area.gpa, STRESS_WINDOW_GPA + 3 * unit_bytes);
+		assert_int_equal(area.generation, generation);
+		assert_true(area.pages && last_page < unit_bytes / STRESS_PAGE_BYTES);
+		assert_true(last_word < STRESS_PAGE_WORDS);
+		for (uint32_t i = 0; i < area.words; i++)
+			seen[area.first_word + i * area.word_step] = true;
+	}
+	for (unsigned int i = 0; i < STRESS_PAGE_WORDS; i++)
+		assert_true(seen[i]);
+}
+
+static void test_units_have_their_words(void **state)
+{
+	(void)state;
+	check_unit_words(STRESS_PAGE_BYTES, 4);
+	check_unit_words(STRESS_PAGE_BYTES, 64);
+	check_unit_words(STRESS_LARGE_BYTES, 4);
+	check_unit_words(STRESS_LARGE_BYTES, 64);
+}
+
 /* ---- Layout ---------------------------------------------------------------------------------- */
 
 struct span {
@@ -266,6 +299,12 @@ static void check_layout(unsigned int cpus, unsigned int slots, uint64_t slot_by
 		spans[n++] = (struct span){layout.live_gpa[i], STRESS_LIVE_BYTES};
 		spans[n++] = (struct span){layout.device_gpa[i], STRESS_DEVICE_BYTES};
 	}
+	spans[n++] = (struct span){layout.mem_gpa, STRESS_MEM_BLOCKS * STRESS_MEM_BLOCK_BYTES};
+	spans[n++] = (struct span){layout.balloon_gpa, STRESS_BALLOON_PAGES * STRESS_PAGE_BYTES};
+	spans[n++] = (struct span){layout.dimm_gpa,
+				   STRESS_DIMM_SLOTS * STRESS_DIMM_UNITS * STRESS_DIMM_UNIT_BYTES};
+	assert_int_equal(layout.mem_gpa % STRESS_MEM_BLOCK_BYTES, 0);
+	assert_int_equal(layout.dimm_gpa % STRESS_DIMM_UNIT_BYTES, 0);
 	for (unsigned int i = 0; i < layout.places; i++)
 		spans[n++] = (struct span){stress_place_gpa(&layout, i), slot_bytes};
 	for (unsigned int i = 0; i < 2 * strangers; i++)
@@ -343,7 +382,7 @@ static gpa_t walk(const struct stress_layout *layout, const uint64_t *tables, ui
 	return table + (address & (STRESS_LARGE_BYTES - 1));
 }
 
-static void test_tables_map_both_windows(void **state)
+static void test_tables_map_windows_and_registers(void **state)
 {
 	struct stress_layout layout;
 	uint64_t *tables;
@@ -359,6 +398,9 @@ static void test_tables_map_both_windows(void **state)
 				 STRESS_WINDOW_GPA + offset);
 	assert_int_equal(walk(&layout, tables, layout.boot_bytes), UINT64_MAX);
 	assert_int_equal(walk(&layout, tables, 3 * GIB), UINT64_MAX);
+	for (unsigned int i = 0; i < VIRTIO_SLOTS; i++)
+		assert_int_equal(walk(&layout, tables, VIRTIO_SLOT_GPA + i * VIRTIO_SLOT_BYTES),
+				 VIRTIO_SLOT_GPA + i * VIRTIO_SLOT_BYTES);
 	assert_int_equal(walk(&layout, tables, STRESS_WINDOW_GPA + layout.window_bytes),
 			 UINT64_MAX);
 	test_free(tables);
@@ -491,7 +533,8 @@ int main(void)
 		cmocka_unit_test(test_counters_have_words_of_their_own),
 		cmocka_unit_test(test_layout_does_not_overlap),
 		cmocka_unit_test(test_layout_refuses),
-		cmocka_unit_test(test_tables_map_both_windows),
+		cmocka_unit_test(test_units_have_their_words),
+		cmocka_unit_test(test_tables_map_windows_and_registers),
 		cmocka_unit_test(test_verdict),
 		cmocka_unit_test(test_json),
 		cmocka_unit_test(test_compare),

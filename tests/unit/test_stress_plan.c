@@ -158,6 +158,7 @@ static void test_options(void **state)
 		{"backing", "paper"},      {"seed", "-1"},     {"inject", "alloc"},
 		{"inject", "alloc:0"},     {"inject", "a:1"},  {"inject", "alloc:1:5"},
 		{"inject", "uffd-wake:5"}, {"memory", "1K"},   {"copy-only", "perhaps"},
+		{"mix", "dimms=1"},
 	};
 	struct stress_options options = with_seed(1);
 	struct samara_error err = {0};
@@ -174,6 +175,12 @@ static void test_options(void **state)
 	assert_int_equal(options.inject.place[INJECT_UFFD_COPY].odds, 100);
 	assert_int_equal(options.inject.place[INJECT_UFFD_COPY].delay_ns, 2000000);
 	assert_int_equal(options.inject.place[INJECT_ALLOC].odds, 0);
+	assert_int_equal(stress_option_set(&options, "mix", "balloon=2,virtio-mem=3,dimm=5", &err),
+			 0);
+	assert_int_equal(options.weight[STRESS_MIX_BALLOON], 2);
+	assert_int_equal(options.weight[STRESS_MIX_VIRTIO_MEM], 3);
+	assert_int_equal(options.weight[STRESS_MIX_DIMM], 5);
+	assert_int_equal(options.weight[STRESS_MIX_PLUG], 0);
 	assert_int_equal(stress_option_set(&options, "slits", "4", &err), -ENOENT);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
 		err = (struct samara_error){0};
