@@ -412,6 +412,7 @@ static int create_devices(struct stress *s, struct samara_error *err)
 		.dimm_gpa = layout->dimm_gpa,
 		.dimm_unit_bytes = STRESS_DIMM_UNIT_BYTES,
 		.dimm_gone = stress_units_gone,
+		.rounds = stress_units_rounds,
 		.arg = s,
 	};
 	int ret = stress_board_create(&s->board, &board, &s->guest.kvm, err);

@@ -39,11 +39,17 @@ static bool take(struct stress_devices *devices, struct stress_request *request)
 	return taken;
 }
 
+static uint64_t rounds(const struct stress_devices *devices)
+{
+	return devices->config.rounds ? devices->config.rounds(devices->config.arg) : 0;
+}
+
 /* From here on the answer may come, even before what is asked has been said to its end. */
 static void begin(struct stress_devices *devices, struct stress_request *request)
 {
 	pthread_mutex_lock(&devices->lock);
-	request->began_ns = stress_now_ns();
+	request->began_ns = request->seen_ns = stress_now_ns();
+	request->rounds = request->rounds_seen = rounds(devices);
 	request->number = stress_log_begin(&devices->stress->log, request->op, request->gpa,
 					   request->size_bytes, request->wanted, request->began_ns);
 	request->asked = true;
@@ -294,6 +300,20 @@ void stress_devices_step(struct stress_worker *w, enum stress_mix what)
 
 /* ---- Patience, and its end -------------------------------------------------------------------- */
 
+/* Lock held. */
+static bool is_overdue(const struct stress_devices *devices, struct stress_request *request)
+{
+	uint64_t now = stress_now_ns(), seen = rounds(devices);
+
+	if (seen != request->rounds_seen) {
+		request->rounds_seen = seen;
+		request->seen_ns = now;
+	}
+	return now - request->began_ns > ANSWER_NS &&
+	       (now - request->seen_ns > ANSWER_NS ||
+		seen - request->rounds > STRESS_ANSWER_ROUNDS);
+}
+
 /* Return: whether an answer is to come. */
 static bool look(struct stress_devices *devices, struct stress_request *request)
 {
@@ -302,12 +322,12 @@ static bool look(struct stress_devices *devices, struct stress_request *request)
 
 	pthread_mutex_lock(&devices->lock);
 	asked = request->asked;
-	if (asked && stress_now_ns() - request->began_ns > ANSWER_NS) {
+	if (asked && is_overdue(devices, request)) {
 		snprintf(text, sizeof(text),
 			 "%s at %#" PRIx64 ": the guest was asked for %#" PRIx64
-			 " bytes, and has not done it after %d s",
+			 " bytes, and has not done it after %" PRIu64 " s",
 			 stress_op_names[request->op], request->gpa, request->wanted,
-			 STRESS_ANSWER_S);
+			 (stress_now_ns() - request->began_ns) / STRESS_NS_PER_S);
 		request->broken = true;
 		end(devices, request, request->op, -ETIMEDOUT);
 		stress_operation_error(devices->stress, NULL, text);

@@ -27,8 +27,12 @@
 struct stress;
 struct stress_worker;
 
-/* A guest that has not answered after so long never will: that is an error of the run. */
-#define STRESS_ANSWER_S 60
+/*
+ * A guest that has not answered after so long, and so many rounds of its vCPUs or as long without
+ * one, never will: that is an error of the run. A busy host may give it few rounds in that time.
+ */
+#define STRESS_ANSWER_S      60
+#define STRESS_ANSWER_ROUNDS 2000u
 
 /**
  * struct stress_devices_config - which devices there are; NULL: there is none of the kind
@@ -38,8 +42,9 @@ struct stress_worker;
  * @dimms: slots 0 to @dimm_slots - 1 of it are used; slot n has its place at @dimm_gpa + n *
  *         @dimm_units * @dimm_unit_bytes, and DIMMs of up to @dimm_units units
  * @dimm_gone: a DIMM's memory is gone; may be NULL
+ * @rounds: how many the slowest vCPU with a driver has made; NULL: time alone counts
  *
- * Context of @dimm_gone: memory_devices_lock() held; must not sleep.
+ * Context of @dimm_gone: memory_devices_lock() held; of @rounds: any. They must not sleep.
  */
 struct stress_devices_config {
 	struct memory_devices *memory;
@@ -56,6 +61,7 @@ struct stress_devices_config {
 	gpa_t dimm_gpa;
 	uint64_t dimm_unit_bytes;
 	void (*dimm_gone)(void *arg, gpa_t gpa, uint64_t size_bytes);
+	uint64_t (*rounds)(void *arg);
 	void *arg;
 };
 
@@ -70,6 +76,7 @@ struct stress_devices_config {
  * @gpa, @size_bytes: the range that changes
  * @wanted: bytes that are to be there, or in the balloon
  * @number: in the log
+ * @rounds: of the guest when it was asked; @rounds_seen at @seen_ns
  */
 struct stress_request {
 	bool taken, asked, broken, there;
@@ -77,6 +84,7 @@ struct stress_request {
 	gpa_t gpa;
 	uint64_t size_bytes, wanted;
 	uint64_t began_ns, number;
+	uint64_t rounds, rounds_seen, seen_ns;
 };
 
 /**

@@ -184,11 +184,13 @@ void stress_move(struct stress_worker *w, struct stress_mover *mover);
 void stress_protect_step(struct stress_worker *w);
 
 /*
- * The guest's side of devices (vmm/stress_units.c): tell it of them; a DIMM's units are gone; check
- * a unit that no vCPU has; check all of them, when no vCPU runs.
+ * The guest's side of devices (vmm/stress_units.c): tell it of them; a DIMM's units are gone; rounds
+ * of the slowest vCPU with a driver; check a unit that no vCPU has; check all of them, when no vCPU
+ * runs. @arg is the struct stress.
  */
 void stress_units_init(struct stress *s);
 void stress_units_gone(void *arg, gpa_t gpa, uint64_t size_bytes);
+uint64_t stress_units_rounds(void *arg);
 void stress_units_check_one(struct stress_worker *w);
 void stress_units_check(struct stress_worker *w);
 

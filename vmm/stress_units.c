@@ -75,6 +75,19 @@ void stress_units_gone(void *arg, gpa_t gpa, uint64_t size_bytes)
 				 __ATOMIC_RELEASE);
 }
 
+uint64_t stress_units_rounds(void *arg)
+{
+	const struct stress *s = arg;
+	uint64_t least = UINT64_MAX;
+
+	for (unsigned int i = 0; i < STRESS_POOLS && i < s->options.cpus; i++) {
+		uint64_t beat = __atomic_load_n(&s->control->vcpu[i].heartbeat, __ATOMIC_RELAXED);
+
+		least = beat < least ? beat : least;
+	}
+	return least;
+}
+
 /* ---- Checks ----------------------------------------------------------------------------------- */
 
 static void check_page(struct stress_worker *w, const struct stress_area *area, bool written,

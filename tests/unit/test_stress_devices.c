@@ -288,10 +288,51 @@ static void a_guest_that_is_silent_is_an_error(void **state)
 	stress_devices_look(&s->devices);
 	assert_int_equal(s->operation_errors, 0);
 	s->devices.balloon.began_ns -= (STRESS_ANSWER_S + 1) * STRESS_NS_PER_S;
+	s->devices.balloon.seen_ns = s->devices.balloon.began_ns;
 	stress_devices_look(&s->devices);
 	assert_int_equal(s->operation_errors, 1);
 	assert_non_null(strstr(noted, "has not done it after"));
 	assert_true(s->devices.balloon.broken);
+}
+
+static uint64_t guest_rounds;
+
+static uint64_t rounds(void *arg)
+{
+	(void)arg;
+	return guest_rounds;
+}
+
+/* Time that the guest did not get does not count. */
+static void a_guest_that_is_slow_is_none(void **state)
+{
+	struct stress_request *request = &s->devices.balloon;
+
+	(void)state;
+	s->devices.config.rounds = rounds;
+	guest_rounds = 5;
+	stress_devices_step(&worker, STRESS_MIX_BALLOON);
+	request->began_ns -= (STRESS_ANSWER_S + 1) * STRESS_NS_PER_S;
+	request->seen_ns -= (STRESS_ANSWER_S + 1) * STRESS_NS_PER_S;
+	guest_rounds++;
+	stress_devices_look(&s->devices);
+	assert_int_equal(s->operation_errors, 0);
+	guest_rounds += STRESS_ANSWER_ROUNDS;
+	stress_devices_look(&s->devices);
+	assert_int_equal(s->operation_errors, 1);
+}
+
+static void a_guest_that_stands_is_an_error(void **state)
+{
+	struct stress_request *request = &s->devices.balloon;
+
+	(void)state;
+	s->devices.config.rounds = rounds;
+	stress_devices_step(&worker, STRESS_MIX_BALLOON);
+	request->began_ns -= (STRESS_ANSWER_S + 1) * STRESS_NS_PER_S;
+	request->seen_ns -= (STRESS_ANSWER_S + 1) * STRESS_NS_PER_S;
+	stress_devices_look(&s->devices);
+	assert_int_equal(s->operation_errors, 1);
 }
 
 static bool nobody_failed(struct stress *stress)
@@ -322,6 +363,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_guest_that_is_silent_is_an_error, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_guest_that_is_slow_is_none, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_guest_that_stands_is_an_error, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_to_wait_for_is_no_error, set_up, tear_down),
 	};
 
