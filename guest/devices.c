@@ -32,7 +32,7 @@ static void visit_unit(struct cpu *cpu, enum stress_pool_kind kind, uint32_t ind
 	}
 }
 
-void devices_round(struct cpu *cpu)
+void devices_poll(struct cpu *cpu)
 {
 	static void (*const polls[STRESS_POOLS])(struct cpu * cpu) = {
 		[STRESS_POOL_MEM] = virtio_mem_poll,
@@ -40,13 +40,18 @@ void devices_round(struct cpu *cpu)
 		[STRESS_POOL_DIMM] = dimm_poll,
 	};
 	enum stress_pool_kind kind;
-	uint64_t random = next_random(cpu);
 
 	for (kind = 0; kind < STRESS_POOLS; kind++)
 		if (pool_of(cpu, kind)->count && pool_of(cpu, kind)->cpu == cpu->index)
 			polls[kind](cpu);
-	kind = random % STRESS_POOLS;
-	if (pool_of(cpu, kind)->count)
-		visit_unit(cpu, kind, (uint32_t)(random >> 8) % pool_of(cpu, kind)->count,
-			   random & 0x80);
+}
+
+void unit_round(struct cpu *cpu)
+{
+	uint64_t random = next_random(cpu);
+	enum stress_pool_kind kind = random % STRESS_POOLS;
+	uint32_t count = pool_of(cpu, kind)->count;
+
+	if (count)
+		visit_unit(cpu, kind, (uint32_t)(random >> 8) % count, random & 0x80);
 }

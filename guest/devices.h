@@ -12,8 +12,9 @@
  * stress_devices_block.driver.
  */
 
-/* devices.c: a visit to a unit, and the drivers that this vCPU sees to. */
-void devices_round(struct cpu *cpu);
+/* devices.c: the drivers that this vCPU sees to; a visit to a unit. */
+void devices_poll(struct cpu *cpu);
+void unit_round(struct cpu *cpu);
 
 /* The drivers: one look at the device. */
 void virtio_mem_poll(struct cpu *cpu);

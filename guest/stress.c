@@ -282,11 +282,15 @@ void stress_main(uint32_t index, struct stress_control *control)
 
 	while (!__atomic_load_n(&control->stop, __ATOMIC_ACQUIRE)) {
 		own_round(&cpu);
+		devices_poll(&cpu);
 		shared_round(&cpu);
+		devices_poll(&cpu);
 		live_round(&cpu);
 		protect_round(&cpu);
+		devices_poll(&cpu);
 		slot_round(&cpu);
-		devices_round(&cpu);
+		devices_poll(&cpu);
+		unit_round(&cpu);
 		if (control->leave)
 			asm volatile("outb %%al, %w0" : : "Nd"(STRESS_LEAVE_PORT) : "memory");
 		cpu.me->tsc = rdtsc();
