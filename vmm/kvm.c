@@ -254,13 +254,21 @@ int kvm_connect_irq(struct kvm *kvm, int eventfd, unsigned int gsi, struct samar
 	return 0;
 }
 
-int kvm_connect_ioeventfd(struct kvm *kvm, int eventfd, const struct kvm_doorbell *doorbell,
-			  struct samara_error *err)
+void kvm_disconnect_irq(struct kvm *kvm, int eventfd, unsigned int gsi)
+{
+	struct kvm_irqfd irqfd = {.fd = eventfd, .gsi = gsi, .flags = KVM_IRQFD_FLAG_DEASSIGN};
+
+	ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd);
+}
+
+static int set_ioeventfd(struct kvm *kvm, int eventfd, const struct kvm_doorbell *doorbell,
+			 unsigned int flags)
 {
 	struct kvm_ioeventfd ioeventfd = {
 		.addr = doorbell->address,
 		.len = doorbell->length_bytes,
 		.fd = eventfd,
+		.flags = flags,
 	};
 
 	if (doorbell->bus == KVM_DOORBELL_PIO)
@@ -269,11 +277,24 @@ int kvm_connect_ioeventfd(struct kvm *kvm, int eventfd, const struct kvm_doorbel
 		ioeventfd.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
 		ioeventfd.datamatch = doorbell->value;
 	}
-	if (ioctl(kvm->vm_fd, KVM_IOEVENTFD, &ioeventfd) < 0)
-		return samara_error_set(err, -errno, "KVM_IOEVENTFD for %s %#" PRIx64 ": %s",
+	return ioctl(kvm->vm_fd, KVM_IOEVENTFD, &ioeventfd) < 0 ? -errno : 0;
+}
+
+int kvm_connect_ioeventfd(struct kvm *kvm, int eventfd, const struct kvm_doorbell *doorbell,
+			  struct samara_error *err)
+{
+	int ret = set_ioeventfd(kvm, eventfd, doorbell, 0);
+
+	if (ret)
+		return samara_error_set(err, ret, "KVM_IOEVENTFD for %s %#" PRIx64 ": %s",
 					doorbell->bus == KVM_DOORBELL_PIO ? "port" : "MMIO address",
-					doorbell->address, strerror(errno));
+					doorbell->address, strerror(-ret));
 	return 0;
+}
+
+void kvm_disconnect_ioeventfd(struct kvm *kvm, int eventfd, const struct kvm_doorbell *doorbell)
+{
+	set_ioeventfd(kvm, eventfd, doorbell, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }
 
 void kvm_destroy_vm(struct kvm *kvm)

@@ -106,6 +106,14 @@ int kvm_connect_ioeventfd(struct kvm *kvm, int eventfd, const struct kvm_doorbel
 			  struct samara_error *err);
 
 /**
+ * kvm_disconnect_irq(), kvm_disconnect_ioeventfd() - undo what connected them, while the VM lives on
+ *
+ * With the arguments that connected them. Context: May sleep; any thread, also while vCPUs run.
+ */
+void kvm_disconnect_irq(struct kvm *kvm, int eventfd, unsigned int gsi);
+void kvm_disconnect_ioeventfd(struct kvm *kvm, int eventfd, const struct kvm_doorbell *doorbell);
+
+/**
  * kvm_destroy_vm(), kvm_close() - close the VM; the system as well
  *
  * Does nothing where there is none.

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/virtio_mem.h"
 #include "vmm/config.h"
 #include "vmm/dimm.h"
 #include "vmm/memory_devices.h"
@@ -205,6 +206,7 @@ static int add_dimm(struct qmp_call *call)
 					   &call->err));
 }
 
+/* On which bus and where on it is for PCI; here a device has the next virtio-mmio slot. */
 static const struct qmp_arg virtio_mem_args[] = {MEMBER("driver", STRING),
 						 OPTION("id", STRING),
 						 OPTION("memdev", STRING),
@@ -217,29 +219,50 @@ static const struct qmp_arg virtio_mem_args[] = {MEMBER("driver", STRING),
 						 OPTION("addr", ANY),
 						 END};
 
-/*
- * A kernel looks through the DSDT for virtio-mmio devices when it boots, and their ranges are laid
- * out before.
- */
-static int refuse_virtio_mem(struct qmp_call *call)
+static int add_virtio_mem_device(struct qmp_call *call)
 {
-	return samara_error_set(&call->err, -EOPNOTSUPP,
-				"virtio-mem devices are made when the VM is started (--virtio-mem "
-				"id=ID,size=SIZE,...), as large as they may ever be; qom-set "
-				"requested-size changes how much of one is memory");
+	const char *memdev = qmp_word(call, "memdev");
+	uint64_t gpa = qmp_has(call, "memaddr") && qmp_size(call, "memaddr")
+			       ? qmp_size(call, "memaddr")
+			       : MEMORY_DEVICES_ANYWHERE;
+	uint64_t node = qmp_size(call, "node");
+	const struct virtio_mem_options options = {
+		/* What it is called in messages; nothing writes to it. */
+		.id = (char *)(uintptr_t)qmp_word(call, "id"),
+		.block_bytes = qmp_has(call, "block-size") ? qmp_size(call, "block-size")
+							   : VIRTIO_MEM_MIN_BLOCK_BYTES,
+		.requested_bytes = qmp_size(call, "requested-size"),
+		.node = !qmp_has(call, "node") && !vm_get_config(call->vm)->node_count
+				? VIRTIO_MEM_NO_NODE
+			: node > UINT16_MAX ? UINT16_MAX
+					    : (int)node,
+		.packed = true,
+	};
+
+	if (!memdev)
+		return samara_error_set(&call->err, -EINVAL, "'memdev' property is not set");
+	if (qmp_bool(call, "prealloc", false))
+		return samara_error_set(&call->err, -EOPNOTSUPP,
+					"Parameter 'prealloc': a block is populated as the guest "
+					"touches it");
+	return with_class(call, vm_add_virtio_mem(call->vm, &options, memdev, gpa, &call->err));
 }
 
 static const struct qmp_variant drivers[] = {
 	{"pc-dimm", dimm_args, add_dimm},
-	{"virtio-mem-device", virtio_mem_args, refuse_virtio_mem},
-	{"virtio-mem-pci", virtio_mem_args, refuse_virtio_mem},
+	{"virtio-mem-device", virtio_mem_args, add_virtio_mem_device},
+	{"virtio-mem-pci", virtio_mem_args, add_virtio_mem_device},
 	{NULL, NULL, NULL},
 };
 
 static int device_del(struct qmp_call *call)
 {
-	return with_class(call, memory_devices_unplug(vm_memory_devices(call->vm),
-						      qmp_word(call, "id"), &call->err));
+	const char *id = qmp_word(call, "id");
+	int ret = vm_remove_virtio_mem(call->vm, id, &call->err);
+
+	if (ret != -ENOENT)
+		return ret;
+	return with_class(call, memory_devices_unplug(vm_memory_devices(call->vm), id, &call->err));
 }
 
 /* ---- Properties ------------------------------------------------------------------------------ */

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The virtio-mmio devices, part of the DSDT. How many there are is not known before the VM is: a
- * slot whose registers are there has a device, and _STA looks. (Debian's kernel takes virtio-mmio
- * devices from ACPI alone: drivers/virtio/virtio_mmio.c, "LNRO0005".)
+ * The virtio-mmio devices, part of the DSDT. How many there are is not known before the VM is, and
+ * changes: a port for each slot tells, and _STA looks. (Debian's kernel takes virtio-mmio devices
+ * from ACPI alone: drivers/virtio/virtio_mmio.c, "LNRO0005".)
+ *
+ * They are in a Module Device (ACPI 6.4, 9.12) since Linux has no hotplug of LNRO0005 itself, but
+ * looks through such a container when it is told to by a bus check (drivers/acpi/scan.c,
+ * acpi_scan_bus_check(); container.c). _STA reads no guest-physical address: ACPICA's mapping of it
+ * lingers, write-back, and the driver, which comes at once, could not map it uncached.
  */
 #include "virtio_slots.h"
 
@@ -11,12 +16,12 @@ Scope (\_SB)
 	// Whether a slot has a device.
 	Method (VSTA, 1, Serialized)
 	{
-		OperationRegion (REGS, SystemMemory, VIRTIO_SLOT_GPA + Arg0 * VIRTIO_SLOT_BYTES, 4)
-		Field (REGS, DWordAcc, NoLock, Preserve)
+		OperationRegion (PORT, SystemIO, VIRTIO_SLOTS_PORT + Arg0, 1)
+		Field (PORT, ByteAcc, NoLock, Preserve)
 		{
-			MAGC, 32
+			HERE, 8
 		}
-		If (MAGC == VIRTIO_SLOT_MAGIC)
+		If (HERE == 1)
 		{
 			Return (0x0f)
 		}
@@ -38,67 +43,88 @@ Scope (\_SB)
 		Return (BUFF)
 	}
 
-	Device (VIO0)
+	Device (VIOB)
 	{
-		Name (_HID, "LNRO0005")
-		Name (_UID, 0)
-		Method (_STA) { Return (VSTA (0)) }
-		Method (_CRS) { Return (VCRS (0)) }
+		Name (_HID, "ACPI0004")
+		Name (_UID, "virtio")
+
+		Device (VIO0)
+		{
+			Name (_HID, "LNRO0005")
+			Name (_UID, 0)
+			Method (_STA) { Return (VSTA (0)) }
+			Method (_CRS) { Return (VCRS (0)) }
+		}
+
+		Device (VIO1)
+		{
+			Name (_HID, "LNRO0005")
+			Name (_UID, 1)
+			Method (_STA) { Return (VSTA (1)) }
+			Method (_CRS) { Return (VCRS (1)) }
+		}
+
+		Device (VIO2)
+		{
+			Name (_HID, "LNRO0005")
+			Name (_UID, 2)
+			Method (_STA) { Return (VSTA (2)) }
+			Method (_CRS) { Return (VCRS (2)) }
+		}
+
+		Device (VIO3)
+		{
+			Name (_HID, "LNRO0005")
+			Name (_UID, 3)
+			Method (_STA) { Return (VSTA (3)) }
+			Method (_CRS) { Return (VCRS (3)) }
+		}
+
+		Device (VIO4)
+		{
+			Name (_HID, "LNRO0005")
+			Name (_UID, 4)
+			Method (_STA) { Return (VSTA (4)) }
+			Method (_CRS) { Return (VCRS (4)) }
+		}
+
+		Device (VIO5)
+		{
+			Name (_HID, "LNRO0005")
+			Name (_UID, 5)
+			Method (_STA) { Return (VSTA (5)) }
+			Method (_CRS) { Return (VCRS (5)) }
+		}
+
+		Device (VIO6)
+		{
+			Name (_HID, "LNRO0005")
+			Name (_UID, 6)
+			Method (_STA) { Return (VSTA (6)) }
+			Method (_CRS) { Return (VCRS (6)) }
+		}
+
+		Device (VIO7)
+		{
+			Name (_HID, "LNRO0005")
+			Name (_UID, 7)
+			Method (_STA) { Return (VSTA (7)) }
+			Method (_CRS) { Return (VCRS (7)) }
+		}
 	}
 
-	Device (VIO1)
+	// Tells that a device has come or gone (5.6.9): look at all of them (5.6.6, bus check).
+	Device (VGED)
 	{
-		Name (_HID, "LNRO0005")
-		Name (_UID, 1)
-		Method (_STA) { Return (VSTA (1)) }
-		Method (_CRS) { Return (VCRS (1)) }
-	}
-
-	Device (VIO2)
-	{
-		Name (_HID, "LNRO0005")
-		Name (_UID, 2)
-		Method (_STA) { Return (VSTA (2)) }
-		Method (_CRS) { Return (VCRS (2)) }
-	}
-
-	Device (VIO3)
-	{
-		Name (_HID, "LNRO0005")
-		Name (_UID, 3)
-		Method (_STA) { Return (VSTA (3)) }
-		Method (_CRS) { Return (VCRS (3)) }
-	}
-
-	Device (VIO4)
-	{
-		Name (_HID, "LNRO0005")
-		Name (_UID, 4)
-		Method (_STA) { Return (VSTA (4)) }
-		Method (_CRS) { Return (VCRS (4)) }
-	}
-
-	Device (VIO5)
-	{
-		Name (_HID, "LNRO0005")
-		Name (_UID, 5)
-		Method (_STA) { Return (VSTA (5)) }
-		Method (_CRS) { Return (VCRS (5)) }
-	}
-
-	Device (VIO6)
-	{
-		Name (_HID, "LNRO0005")
-		Name (_UID, 6)
-		Method (_STA) { Return (VSTA (6)) }
-		Method (_CRS) { Return (VCRS (6)) }
-	}
-
-	Device (VIO7)
-	{
-		Name (_HID, "LNRO0005")
-		Name (_UID, 7)
-		Method (_STA) { Return (VSTA (7)) }
-		Method (_CRS) { Return (VCRS (7)) }
+		Name (_HID, "ACPI0013")
+		Name (_UID, "virtio")
+		Name (_CRS, ResourceTemplate ()
+		{
+			Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { VIRTIO_SLOTS_GSI }
+		})
+		Method (_EVT, 1)
+		{
+			Notify (\_SB.VIOB, 0)
+		}
 	}
 }

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vmm/virtio_counters.h"
 #include "vmm/virtio_memory.h"
@@ -96,12 +97,18 @@ static const struct qom_property properties[] = {
 
 /* ---- As a memory device ---------------------------------------------------------------------- */
 
+static const char *name_of(const struct memory_device *device)
+{
+	return device->id ? device->id : device->path;
+}
+
+/* What has its registers and interrupt takes it away: vm_remove_virtio_mem(). */
 static int refuse_unplug(struct memory_device *device, struct samara_error *err)
 {
 	return samara_error_set(err, -EOPNOTSUPP,
-				"%s: a virtio-mem device stays as long as the VM; its memory comes "
-				"back by a requested-size of 0",
-				device->id);
+				"%s: a virtio-mem device that was there at start stays as long as "
+				"the VM; its memory comes back by a requested-size of 0",
+				name_of(device));
 }
 
 /* Its transport is reset with it, by whoever holds both (vmm/vm_virtio.c). */
@@ -152,8 +159,6 @@ static int add(struct virtio_memory *memory, const struct virtio_memory_config *
 	struct virtio_mem_setup setup = {
 		.mm = memory_devices_config(config->devices)->mm,
 		.irq = config->irq,
-		.gpa = config->gpa,
-		.size_bytes = options->size_bytes,
 		.block_bytes = options->block_bytes,
 		.requested_bytes = options->requested_bytes,
 		.node = options->node,
@@ -166,9 +171,21 @@ static int add(struct virtio_memory *memory, const struct virtio_memory_config *
 
 	if (ret)
 		return ret;
+	if (device->backend->own_memory || device->backend->config.kind == MEMORY_BACKEND_FILE ||
+	    device->backend->config.prealloc) {
+		memory_device_fini(device);
+		return samara_error_set(
+			err, -EOPNOTSUPP,
+			"memdev %s: blocks come and go, so they are of what is "
+			"behind all of the VM's memory: no file, no memfd or policy "
+			"of its own, nothing preallocated",
+			device->backend->config.id);
+	}
+	setup.gpa = device->gpa;
+	setup.size_bytes = device->size_bytes;
 	atomic_store(&device->requested_bytes, options->requested_bytes);
 	atomic_store(&device->block_bytes, options->block_bytes);
-	setup.name = device->id;
+	setup.name = name_of(device);
 	ret = virtio_mem_create(&setup, &memory->mem, err);
 	if (!ret)
 		ret = memory_device_add(device, "virtio-mem-device", properties, err);
@@ -179,23 +196,53 @@ static int add(struct virtio_memory *memory, const struct virtio_memory_config *
 	return ret;
 }
 
-int virtio_memory_create(const struct virtio_memory_config *config, struct virtio_memory **out,
-			 struct samara_error *err)
+static int list(struct virtio_memory *memory, const struct virtio_memory_config *config,
+		const struct memory_device_request *request, struct samara_error *err)
 {
-	const struct virtio_mem_options *options = config->options;
+	int ret;
+
+	memory_devices_lock(config->devices);
+	ret = add(memory, config, request, err);
+	memory_devices_unlock(config->devices);
+	return ret;
+}
+
+/* With a backend that is named as those of DIMMs that are there from the start. */
+static int list_with_backend(struct virtio_memory *memory,
+			     const struct virtio_memory_config *config,
+			     struct memory_device_request *request, struct samara_error *err)
+{
 	char memdev[72];
 	const struct memory_backend_config backend = {
 		.kind = MEMORY_BACKEND_RAM,
 		.id = memdev,
-		.size_bytes = options->size_bytes,
+		.size_bytes = config->options->size_bytes,
 	};
-	const struct memory_device_request request = {
+	int ret;
+
+	snprintf(memdev, sizeof(memdev), "mem%.64s", config->options->id);
+	ret = memory_devices_add_backend(config->devices, &backend, err);
+	if (ret)
+		return ret;
+	request->memdev = memdev;
+	request->own_place = true;
+	ret = list(memory, config, request, err);
+	if (ret)
+		memory_devices_remove_backend(config->devices, memdev, NULL);
+	return ret;
+}
+
+int virtio_memory_create(const struct virtio_memory_config *config, struct virtio_memory **out,
+			 struct samara_error *err)
+{
+	const struct virtio_mem_options *options = config->options;
+	struct memory_device_request request = {
 		.id = options->id,
-		.memdev = memdev,
+		.memdev = config->memdev,
 		.node = options->node == VIRTIO_MEM_NO_NODE ? 0 : (uint32_t)options->node,
 		.gpa = config->gpa,
 		.align_bytes = options->block_bytes,
-		.own_place = true,
+		.hotplugged = config->hotplugged,
 	};
 	struct virtio_memory *memory = calloc(1, sizeof(*memory));
 	int ret;
@@ -204,23 +251,55 @@ int virtio_memory_create(const struct virtio_memory_config *config, struct virti
 		return samara_error_set(err, -ENOMEM, "virtio-mem: out of memory");
 	memory->device.ops = &ops;
 	pthread_mutex_init(&memory->lock, NULL);
-	/* As those of DIMMs that are there from the start. */
-	snprintf(memdev, sizeof(memdev), "mem%.64s", options->id);
-	ret = memory_devices_add_backend(config->devices, &backend, err);
-	if (!ret) {
-		memory_devices_lock(config->devices);
-		ret = add(memory, config, &request, err);
-		memory_devices_unlock(config->devices);
-		if (ret)
-			memory_devices_remove_backend(config->devices, memdev, NULL);
-	}
+	/* Where DIMMs are as well, what guests take as blocks is a DIMM's. */
+	if (config->memdev && request.align_bytes < LAYOUT_HOTPLUG_ALIGN)
+		request.align_bytes = LAYOUT_HOTPLUG_ALIGN;
+	ret = config->memdev ? list(memory, config, &request, err)
+			     : list_with_backend(memory, config, &request, err);
 	if (ret) {
 		pthread_mutex_destroy(&memory->lock);
 		free(memory);
-		return samara_error_prefix(err, "virtio-mem %s", options->id);
+		return samara_error_prefix(err, "virtio-mem %s", options->id ? options->id : "");
 	}
 	*out = memory;
 	return 0;
+}
+
+int virtio_memory_check_unpluggable(struct virtio_memory *memory, struct samara_error *err)
+{
+	const struct memory_device *device = &memory->device;
+	struct virtio_mem_state state;
+
+	virtio_mem_get(memory->mem, &state);
+	if (state.plugged_bytes || state.requested_bytes)
+		return samara_error_set(err, -EBUSY,
+					"%s: virtio-mem device cannot get unplugged while some of "
+					"its memory is still plugged: set its requested-size to 0, "
+					"and wait until its size is",
+					name_of(device));
+	if (virtio_device_status(virtio_mem_device(memory->mem)))
+		return samara_error_set(err, -EBUSY,
+					"%s: the guest's driver uses it; Linux lets no virtio-mmio "
+					"device go by ACPI, but by /sys/bus/platform/drivers/"
+					"virtio-mmio/unbind in the guest",
+					name_of(device));
+	return 0;
+}
+
+bool virtio_memory_is(const struct virtio_memory *memory, const char *id)
+{
+	const struct memory_device *device = &memory->device;
+
+	return !strcmp(device->path, id) || (device->id && !strcmp(device->id, id));
+}
+
+void virtio_memory_tell_deleted(struct virtio_memory *memory)
+{
+	const struct memory_device *device = &memory->device;
+	const struct vm_notice notice = {
+		.event = VM_EVENT_DEVICE_DELETED, .device = device->id, .path = device->path};
+
+	memory_devices_notify(device->owner, &notice);
 }
 
 void virtio_memory_destroy(struct virtio_memory *memory)

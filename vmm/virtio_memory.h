@@ -17,26 +17,43 @@ struct virtio_memory;
 
 /**
  * struct virtio_memory_config - what one is made of
- * @options: live as long as the device
- * @gpa: its range, in a window of its own
+ * @options: not needed after creation
+ * @memdev: NULL: a backend "memID" of its own, of @options' size; or the id of one that is there
+ * @gpa: its range, in a window of its own; MEMORY_DEVICES_ANYWHERE, or a place where DIMMs are too:
+ *       for a device that is plugged while the VM runs
  * @report: as in struct virtio_mem_setup
  */
 struct virtio_memory_config {
 	struct memory_devices *devices;
 	const struct virtio_mem_options *options;
+	const char *memdev;
 	gpa_t gpa;
+	bool hotplugged;
 	struct irq irq;
 	void (*report)(void *arg, const char *line);
 };
 
 /**
- * virtio_memory_create() - make a device and list it, with a backend "memID" of its own
+ * virtio_memory_create() - make a device and list it
  *
  * Context: May sleep, takes memory_devices_lock(), starts a thread.
  * Return: 0, or as memory_devices_add_backend(), memory_device_init(), virtio_mem_create().
  */
 int virtio_memory_create(const struct virtio_memory_config *config, struct virtio_memory **out,
 			 struct samara_error *err);
+
+/**
+ * virtio_memory_check_unpluggable() - whether it can go: nothing of it is memory, no driver has it
+ *
+ * Return: 0, -EBUSY.
+ */
+int virtio_memory_check_unpluggable(struct virtio_memory *memory, struct samara_error *err);
+
+/* Whether a device is the one of that id or path. Context: Does not sleep. */
+bool virtio_memory_is(const struct virtio_memory *memory, const char *id);
+
+/* Tell of its end, just before virtio_memory_destroy(). Context: any thread. */
+void virtio_memory_tell_deleted(struct virtio_memory *memory);
 
 /* Context: it is on no bus. May sleep, takes memory_devices_lock(). */
 void virtio_memory_destroy(struct virtio_memory *memory);

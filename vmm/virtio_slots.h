@@ -11,7 +11,11 @@
 #define VIRTIO_SLOT_GSI   16
 #define VIRTIO_SLOTS      8
 
-/* The first register, MagicValue (virtio 1.2, 4.2.2). */
-#define VIRTIO_SLOT_MAGIC 0x74726976
+/*
+ * A port for each slot that reads 1 if it has a device (vmm/virtio_presence.h), and the GSI of the
+ * Generic Event Device that tells of changes.
+ */
+#define VIRTIO_SLOTS_PORT 0x660
+#define VIRTIO_SLOTS_GSI  11
 
 #endif

@@ -129,6 +129,28 @@ struct vm_balloon {
 void vm_set_balloon(struct vm *vm, const struct vm_balloon *balloon);
 const struct vm_balloon *vm_get_balloon(struct vm *vm);
 
+/**
+ * vm_add_virtio_mem() - plug a virtio-mem device, and tell the guest
+ * @options: size_bytes is the backend's; not needed afterwards
+ * @memdev: id of its backend
+ * @gpa: MEMORY_DEVICES_ANYWHERE, or where its range is to be, in the place that DIMMs have
+ *
+ * Context: Any thread but vCPUs'; may sleep, starts a thread.
+ * Return: 0, -ENOSPC (no virtio slot is free, or no room), -EOPNOTSUPP (the backend is of a kind that
+ * cannot come and go by blocks), or as memory_device_init() and virtio_mem_create().
+ */
+int vm_add_virtio_mem(struct vm *vm, const struct virtio_mem_options *options, const char *memdev,
+		      gpa_t gpa, struct samara_error *err);
+
+/**
+ * vm_remove_virtio_mem() - take a virtio-mem device away that vm_add_virtio_mem() plugged
+ * @id: its id or path
+ *
+ * Context: Any thread but vCPUs'; may sleep.
+ * Return: 0, -ENOENT (no such device, and no error set), -EBUSY (it has memory, or a driver).
+ */
+int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err);
+
 /* Tell the listeners. Context: any thread, vCPUs' included; may sleep a moment. */
 void vm_notify(struct vm *vm, const struct vm_notice *notice);
 

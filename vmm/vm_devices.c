@@ -298,7 +298,7 @@ void vm_devices_stop(struct vm *vm)
 	/* Listeners may be gone after this: nothing is told any more. */
 	dimms_stop(vm->devices.dimms);
 	if (vm->devices.virtio)
-		vm_virtio_pause(vm);
+		vm_virtio_stop(vm);
 	if (vm->devices.chardev)
 		chardev_stop(vm->devices.chardev);
 }

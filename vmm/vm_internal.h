@@ -108,8 +108,8 @@ void vm_devices_stop(struct vm *vm);
 
 /*
  * vm_virtio.c: the virtio devices, and their places in the address map. Place: before memory is
- * created. Create, destroy, reset, connect: as those of vm_devices.c. Pause: as resume, or the VM has ended; resume:
- * @control held.
+ * created. Create, destroy, reset, connect: as those of vm_devices.c. Stop: the VM has ended, nothing
+ * is told any more. Pause, resume: @control held.
  */
 int vm_virtio_place(struct vm *vm, struct samara_error *err);
 int vm_virtio_create(struct vm *vm, struct samara_error *err);
@@ -118,6 +118,7 @@ int vm_virtio_reset(struct vm *vm, struct samara_error *err);
 int vm_virtio_connect(struct vm *vm, struct samara_error *err);
 void vm_virtio_pause(struct vm *vm);
 void vm_virtio_resume(struct vm *vm);
+void vm_virtio_stop(struct vm *vm);
 
 /*
  * vm_machine.c. Context: @control held.

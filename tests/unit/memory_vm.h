@@ -113,6 +113,23 @@ struct memory_devices *vm_memory_devices(struct vm *vm)
 	return vm->devices;
 }
 
+int vm_add_virtio_mem(struct vm *vm, const struct virtio_mem_options *options, const char *memdev,
+		      gpa_t gpa, struct samara_error *err)
+{
+	(void)vm;
+	(void)gpa;
+	return samara_error_set(err, -EPERM, "%s of straw, block %u", memdev,
+				(unsigned int)options->block_bytes);
+}
+
+int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err)
+{
+	(void)vm;
+	(void)id;
+	(void)err;
+	return -ENOENT;
+}
+
 struct dimms *vm_dimms(struct vm *vm)
 {
 	return vm->dimms;

@@ -111,6 +111,23 @@ struct memory_devices *vm_memory_devices(struct vm *vm)
 	return vm->memory_devices;
 }
 
+int vm_add_virtio_mem(struct vm *vm, const struct virtio_mem_options *options, const char *memdev,
+		      gpa_t gpa, struct samara_error *err)
+{
+	(void)vm;
+	(void)gpa;
+	return samara_error_set(err, -EPERM, "%s of straw, block %u", memdev,
+				(unsigned int)options->block_bytes);
+}
+
+int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err)
+{
+	(void)vm;
+	(void)id;
+	(void)err;
+	return -ENOENT;
+}
+
 struct dimms *vm_dimms(struct vm *vm)
 {
 	(void)vm;
@@ -205,6 +222,18 @@ int guest_mm_protect(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, unsign
 		     struct samara_error *err)
 {
 	return guest_mm_plug(mm, gpa, size_bytes, prot, err);
+}
+
+int guest_mm_discard(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes, struct samara_error *err)
+{
+	return guest_mm_plug(mm, gpa, size_bytes, 0, err);
+}
+
+int guest_mm_reback(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
+		    const struct guest_mm_memory *memory, struct samara_error *err)
+{
+	(void)memory;
+	return guest_mm_plug(mm, gpa, size_bytes, 0, err);
 }
 
 int guest_mm_write(struct guest_mm *mm, gpa_t gpa, const void *from, uint64_t length_bytes)

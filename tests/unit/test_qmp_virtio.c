@@ -414,7 +414,7 @@ static void what_can_not_be_is_refused(void **state)
 		fd,
 		"{\"execute\":\"device_add\",\"arguments\":{\"driver\":"
 		"\"virtio-mem-pci\",\"id\":\"vm1\",\"memdev\":\"m\",\"requested-size\":0}}",
-		"GenericError", "--virtio-mem");
+		"GenericError", "m of straw, block 2097152");
 	assert_int_equal(number_of(fd, "vm0", "requested-size"), 0);
 	assert_int_equal(device_count(fd), 1);
 	close(fd);

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # limit: 150
 # A stock kernel on huge pages that the host has reserved: they are taken when memory is plugged, with a
-# clear error when there are too few, and are the host's again when it is unplugged. A second DIMM is a
-# file, which keeps what the guest wrote.
+# clear error when there are too few, and are the host's again when it is unplugged.
 . /lab/guests/dimm-case.sh
 POOL=/sys/kernel/mm/hugepages/hugepages-2048kB
 free_pages() {
@@ -33,23 +32,3 @@ wait_guest
 expect_status 0
 [ "$(free_pages)" -eq 320 ] || fail "$(free_pages) huge pages are free at the end"
 echo 0 >$POOL/nr_hugepages
-
-SHARED=$CASE/shared
-mkdir -p "$SHARED" && mount -t tmpfs none "$SHARED" || skip "no tmpfs"
-: >"$SHARED/dimm"
-rm -f "$CONSOLE"
-boot_background --memory 256M,max=2G --qmp "unix:$SOCKET" --cmdline "$DIMM_CMDLINE"
-wait_line '^guest: start'
-execute object-add "{\"qom-type\":\"memory-backend-file\",\"id\":\"m0\",\"size\":\"256M\",\"mem-path\":\"$SHARED/dimm\",\"share\":true}"
-execute device_add '{"driver":"pc-dimm","id":"d0","memdev":"m0"}'
-wait_line '^guest: filled [0-9]+ MiB: 0 pages wrong'
-used=$(du -m "$SHARED/dimm" | cut -f 1)
-echo "the file has $used MiB"
-[ "$used" -gt 100 ] || fail "what the guest filled is not in the file"
-unplug_and_check d0 1
-[ "$(du -m "$SHARED/dimm" | cut -f 1)" -ge "$used" ] || fail "the file lost what it held"
-expect_healthy
-ctl quit
-wait_guest
-expect_status 0
-umount "$SHARED"
