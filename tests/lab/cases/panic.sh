@@ -4,13 +4,14 @@ guest_script <<'SCRIPT'
 insmod /pvpanic.ko
 insmod /pvpanic-mmio.ko || echo "guest: no pvpanic"
 echo "guest: ready"
-sleep 1
+sleep 3
 echo c >/proc/sysrq-trigger
 SCRIPT
 add_to_initrd "$MODULES/pvpanic.ko" pvpanic.ko
 add_to_initrd "$MODULES/pvpanic-mmio.ko" pvpanic-mmio.ko
 boot_background --cpus 1 --no-reboot --qmp "unix:$SOCKET"
-until [ -S "$SOCKET" ]; do
+until "$SAMARA" ctl "$SOCKET" status >"$CASE/status" 2>&1; do
+	kill -0 "$pid" 2>/dev/null || fail "samara ended before its socket answered"
 	usleep 100000
 done
 "$SAMARA" ctl "$SOCKET" events >"$CASE/out/events"
