@@ -184,8 +184,8 @@ static void test_nothing_is_struck_unasked(void **state)
 static void test_live_view(void **state)
 {
 	(void)state;
-	assert_int_equal(RUN("", true, "-s", "2", "--stranger-size", "16M"), 0);
-	expect("of 2 s, 2 vCPUs, seed 7: 0 errors");
+	assert_int_equal(RUN("", true, "-s", "4", "--stranger-size", "16M"), 0);
+	expect("of 4 s, 2 vCPUs, seed 7: 0 errors");
 	expect("operations");
 	expect("\ndevices    |");
 	expect("\nslots      |");
