@@ -16,6 +16,7 @@ endif
 # design itself differs between them: objects, and the libraries without it, are shared.
 VARIANT := $(filter-out gcc,$(CC)) $(SAN) $(if $(filter 0,$(LIBVIRT)),novirt)
 EMPTY   :=
+COMMA   := ,
 VARIANT := $(if $(strip $(VARIANT)),/$(subst $(EMPTY) $(EMPTY),-,$(strip $(VARIANT))))
 B := build/$(LOCK)$(VARIANT)
 O := build/common$(VARIANT)
@@ -29,8 +30,8 @@ Q := $(if $(V),,@)
 ifeq ($(wildcard mm/lock_$(LOCK).c),)
 $(error LOCK=$(LOCK): there is no such lock design; choose one of $(patsubst mm/lock_%.c,%,$(wildcard mm/lock_*.c)))
 endif
-ifneq ($(filter-out thread address undefined,$(SAN)),)
-$(error SAN=$(SAN): choose one of thread, address, undefined)
+ifneq ($(filter-out thread address undefined address$(COMMA)undefined,$(SAN)),)
+$(error SAN=$(SAN): choose one of thread, address, undefined; or address,undefined)
 endif
 
 # ---- What is compiled -------------------------------------------------------------------------
@@ -46,7 +47,7 @@ CPPFLAGS := -Iinclude -I. -I$(O) -D_GNU_SOURCE -DSAMARA_VERSION='"$(VERSION)"'
 CFLAGS   ?= -O2 -g
 WARN     := -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wvla
 C_ALL     = -std=gnu11 $(WARN) $(CFLAGS) -pthread -fPIC -fvisibility=default $(SAN:%=-fsanitize=%) \
-            $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=undefined) $(if $(SAN),-fno-omit-frame-pointer -DSAMARA_DEBUG=1)
+            $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined) $(if $(SAN),-fno-omit-frame-pointer -DSAMARA_DEBUG=1)
 
 # Found when first needed: `make packages` must run on a machine that has no pkg-config yet.
 VMM_PKGS  := jansson libarchive libmicrohttpd smartcols $(if $(filter 0,$(LIBVIRT)),,libvirt libxml-2.0)
@@ -285,7 +286,7 @@ help:
 	@echo "make fuzz       the fuzz targets; SECONDS=N runs each that long"
 	@echo "make install    into PREFIX (/usr/local), DESTDIR respected"
 	@echo "make clean      remove build/"
-	@echo "Variables: LOCK=$(subst $(EMPTY) $(EMPTY),|,$(sort $(patsubst mm/lock_%.c,%,$(wildcard mm/lock_*.c)))) CC=gcc|clang SAN=thread|address|undefined LIBVIRT=0|1 V=1"
+	@echo "Variables: LOCK=$(subst $(EMPTY) $(EMPTY),|,$(sort $(patsubst mm/lock_%.c,%,$(wildcard mm/lock_*.c)))) CC=gcc|clang SAN=thread|address|undefined|address,undefined LIBVIRT=0|1 V=1"
 	@echo "BREAK=$(subst $(EMPTY) $(EMPTY),|,$(BREAKS)) builds build/region/broken-BREAK/samara, with a fault for tests to find"
 
 -include $(shell find $(O) $(FUZZ_B) -name '*.d' 2>/dev/null)

@@ -125,8 +125,9 @@ static int workers_start(struct stress *s, struct workers *workers, struct samar
 	return 0;
 }
 
-/* An operation that takes so long hangs: the largest takes a second or two where all is slow. */
-#define HANG_NS (20 * STRESS_NS_PER_S)
+/* An operation that takes so long hangs: the largest takes a second or two where all is slow, and more
+ * where other programs have the CPUs. */
+#define HANG_NS (60 * STRESS_NS_PER_S)
 
 static void set_hung(struct stress *s, const char *what)
 {
