@@ -56,6 +56,8 @@ do for [format in "svg png"] {
 	set xlabel "threads"
 	set ylabel "per us, all threads"
 	set key top left font ",9"
+	# Room above the curves for the names.
+	set offsets 0,0,graph 0.6,0
 	panels = "'nobody writes' 'a writer elsewhere in that region'"
 	do for [panel = 1:2] {
 		set title word(panels, panel)
@@ -63,6 +65,7 @@ do for [format in "svg png"] {
 			lw 2 pt 7 ps 0.5 lc rgb colour(word(designs, i)) title word(designs, i)
 		unset key
 	}
+	unset offsets
 	unset multiplot
 
 	# ---- Time lines
