@@ -2,27 +2,18 @@
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/commands.h"
-#include "vmm/stress_span.h"
+#include "vmm/stress_display.h"
 
 /* By convention of shells: 128 and the number of SIGINT. */
 #define EXIT_INTERRUPTED 130
-
-/* How often a line is written where there is no terminal, in seconds. */
-#define LOG_SECONDS      10
-
-/* How often the live view is drawn. */
-#define LIVE_SECONDS     0.4
 
 /* What a workload file may hold as well: option n has the key KEY_WORKLOAD + n. */
 #define KEY_WORKLOAD     0x200
@@ -146,102 +137,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
-/* ---- Progress -------------------------------------------------------------------------------- */
-
-/**
- * struct display - what a person sees meanwhile, and what goes into the CSV file
- *
- * Lock: @lock guards standard output and @lines; others are the main thread's.
- * @lines: of the live view, above the cursor
- */
-struct display {
-	const struct stress_options *options;
-	bool terminal; /* standard error is one */
-	bool live, stop_on_error;
-	pthread_mutex_t lock;
-	unsigned int lines;
-	double next, csv_next; /* seconds */
-	struct stress_progress last;
-	struct stress_span live_span, csv_span;
-	FILE *csv;
-	bool csv_failed;
-};
-
 /* By a signal, or since there was an error. */
 static volatile int interrupted;
-
-static unsigned int terminal_columns(void)
-{
-	struct winsize size;
-
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || !size.ws_col)
-		return 80;
-	return size.ws_col;
-}
-
-/* To the first line of the view, and nothing from there on: ECMA-48, CUU and ED. */
-static void erase_live(struct display *display)
-{
-	if (display->lines)
-		printf("\r\033[%uA\033[J", display->lines);
-	display->lines = 0;
-	fflush(stdout);
-}
-
-static void show_live(struct display *display, const struct stress_progress *now)
-{
-	stress_span_next(&display->live_span, now);
-	pthread_mutex_lock(&display->lock);
-	erase_live(display);
-	display->lines = stress_live_draw(stdout, &display->live_span, now, display->options);
-	fflush(stdout);
-	pthread_mutex_unlock(&display->lock);
-}
-
-static void show_line(struct display *display, const struct stress_progress *now)
-{
-	double span = now->seconds - display->last.seconds;
-
-	if (now->seconds < display->next || span <= 0)
-		return;
-	fprintf(stderr, "%s%.0f s: %.0f operations/s, %.0f faults/s, %" PRIu64 " errors%s",
-		display->terminal ? "\r\033[K" : "", now->seconds,
-		(double)(now->operations - display->last.operations) / span,
-		(double)(now->faults - display->last.faults) / span, now->errors,
-		display->terminal ? "" : "\n");
-	display->last = *now;
-	display->next = now->seconds + (display->terminal ? 1 : LOG_SECONDS) - 0.05;
-}
-
-static void show_progress(const struct stress_progress *now, void *arg)
-{
-	struct display *display = arg;
-
-	if (display->csv && now->operation_ns && now->seconds >= display->csv_next) {
-		stress_span_next(&display->csv_span, now);
-		display->csv_failed |= stress_csv_line(display->csv, &display->csv_span, now) != 0;
-		display->csv_next = now->seconds + 0.95;
-	}
-	if (display->stop_on_error && now->errors)
-		interrupted = 1;
-	if (!display->live)
-		show_line(display, now);
-	else if (now->map)
-		show_live(display, now);
-}
-
-static void show_note(const char *line, void *arg)
-{
-	struct display *display = arg;
-
-	pthread_mutex_lock(&display->lock);
-	erase_live(display);
-	fprintf(stderr, "%ssamara stress: %s\n",
-		display->terminal && !display->live ? "\r\033[K" : "", line);
-	pthread_mutex_unlock(&display->lock);
-}
-
-/* ---- The command ----------------------------------------------------------------------------- */
 
 static void on_signal(int signal)
 {
@@ -318,82 +215,44 @@ static bool is_stdout(const char *path)
 	return path && !strcmp(path, "-");
 }
 
-static int open_csv(struct display *display, const char *path, struct samara_error *err)
-{
-	if (!path)
-		return 0;
-	display->csv = is_stdout(path) ? stdout : fopen(path, "we");
-	if (!display->csv || stress_csv_head(display->csv))
-		return path_error("--csv", path, err);
-	return 0;
-}
-
-static int close_csv(struct display *display, const char *path, struct samara_error *err)
-{
-	FILE *csv = display->csv;
-
-	display->csv = NULL;
-	if (csv && csv != stdout && fclose(csv))
-		return path_error("--csv", path, err);
-	if (display->csv_failed)
-		return samara_error_set(err, -EIO, "--csv %s: it could not be written", path);
-	return 0;
-}
-
-static int prepare(struct display *display, const struct arguments *arguments,
+/* Find out what would be in the way of telling what came of it. */
+static int prepare(struct stress_display *display, const struct arguments *arguments, bool taken,
 		   struct stress_watcher *watcher, struct samara_error *err)
 {
-	bool taken = is_stdout(arguments->json_path) || is_stdout(arguments->csv_path);
-
 	if (is_stdout(arguments->json_path) && is_stdout(arguments->csv_path))
 		return samara_error_set(err, -EINVAL,
 					"--json, --csv: only one of them to standard output");
-	pthread_mutex_init(&display->lock, NULL);
-	display->options = &arguments->stress;
-	display->stop_on_error = arguments->stop_on_error;
-	display->terminal = isatty(STDERR_FILENO);
-	display->live = isatty(STDOUT_FILENO) && !arguments->no_live && !taken;
-	display->next = (display->terminal ? 1 : LOG_SECONDS) - 0.05;
-	display->csv_next = 0.95;
-	*watcher = (struct stress_watcher){
-		.progress = show_progress,
-		.note = show_note,
-		.arg = display,
-		.interval_s = display->live         ? LIVE_SECONDS
-			      : arguments->csv_path ? 1
-						    : 0,
-		.map_cells = display->live ? stress_live_cells(terminal_columns()) : 0,
-	};
 	if (arguments->json_path && !is_stdout(arguments->json_path) &&
 	    try_result_file("--json", arguments->json_path, err))
 		return err->code;
-	return open_csv(display, arguments->csv_path, err);
+	display->options = &arguments->stress;
+	display->stop_on_error = arguments->stop_on_error;
+	display->interrupt = &interrupted;
+	return stress_display_begin(display, arguments->csv_path, !arguments->no_live && !taken,
+				    watcher, err);
 }
 
 static int run(const struct arguments *arguments)
 {
 	bool taken = is_stdout(arguments->json_path) || is_stdout(arguments->csv_path);
-	struct display *display = calloc(1, sizeof(*display));
+	struct stress_display *display = calloc(1, sizeof(*display));
 	struct stress_result *result = malloc(sizeof(*result));
 	struct stress_watcher watcher;
 	struct samara_error err = {0};
-	int ret;
+	int ret, end;
 
 	if (!result || !display)
 		ret = samara_error_set(&err, -ENOMEM, "out of memory");
 	else
-		ret = prepare(display, arguments, &watcher, &err);
+		ret = prepare(display, arguments, taken, &watcher, &err);
 	if (ret) {
 		ret = fail(&err);
 		goto out;
 	}
 	catch_signals();
 	ret = stress_run(&arguments->stress, &watcher, &interrupted, result, &err);
-	erase_live(display);
-	if (display->terminal && !display->live)
-		fputs("\r\033[K", stderr);
-	if (!ret)
-		ret = close_csv(display, arguments->csv_path, &err);
+	end = stress_display_end(display, arguments->csv_path, ret ? NULL : &err);
+	ret = ret ? ret : end;
 	if (!ret)
 		ret = stress_print(result, taken ? stderr : stdout, &err);
 	if (!ret && arguments->json_path)

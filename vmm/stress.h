@@ -17,6 +17,9 @@
  * of the host that plug, unplug, move and protect it meanwhile.
  */
 
+/* No number of an option is larger. */
+#define STRESS_NUMBER_MAX 1000000000u
+
 /* What an operator does next: an operation on a slot, or on a range that is in use meanwhile. */
 enum stress_mix {
 	STRESS_MIX_PLUG,
@@ -180,6 +183,21 @@ struct stress_result {
 	struct samara_error failure;
 };
 
+/* Nanoseconds in a TSC cycle, 0 if that was not to be found out. */
+static inline double stress_cycle_ns(const struct stress_result *result)
+{
+	return result->tsc_hz > 0 ? 1e9 / result->tsc_hz : 0;
+}
+
+static inline uint64_t stress_operations_total(const struct stress_result *result)
+{
+	uint64_t total = 0;
+
+	for (unsigned int op = 0; op < STRESS_OPS; op++)
+		total += result->operations[op];
+	return total;
+}
+
 /* Cells of the map in the live view, by range. */
 #define STRESS_MAP_CELLS 256u
 
@@ -263,10 +281,9 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 /* Whether a run found nothing wrong. */
 bool stress_passed(const struct stress_result *result);
 
-/* Report (vmm/stress_report.c). */
-
 /**
  * stress_print(), stress_write_json() - the result as text for people; as one JSON object
+ * (vmm/stress_report.c, vmm/stress_json.c)
  *
  * Return: 0, -ENOMEM, -EIO (could not be written).
  */

@@ -7,14 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
+#include "guest/stress_abi.h"
 #include "vmm/config.h"
 #include "vmm/stress.h"
-#include "vmm/stress_state.h"
 
-#define MIB        (UINT64_C(1) << 20)
-#define NUMBER_MAX 1000000000u
+#define MIB (UINT64_C(1) << 20)
 
 const char *const stress_mix_names[STRESS_MIXES] = {
 	[STRESS_MIX_PLUG] = "plug",
@@ -100,7 +97,7 @@ static int parse_number(const char *name, const char *text, unsigned int *number
 
 	errno = 0;
 	value = strtoul(text, &end, 10);
-	if (errno || end == text || *end || value > NUMBER_MAX || *text == '-')
+	if (errno || end == text || *end || value > STRESS_NUMBER_MAX || *text == '-')
 		return bad(err, name, text, "not a number that makes sense");
 	*number = (unsigned int)value;
 	return 0;
@@ -280,158 +277,4 @@ int stress_option_set(struct stress_options *options, const char *name, const ch
 	if (!strcmp(name, "seed"))
 		return parse_seed(text, &options->seed, err);
 	return samara_error_set(err, -ENOENT, "%s: a workload has no such setting", name);
-}
-
-/* ---- A workload file ------------------------------------------------------------------------- */
-
-static int load_mix(struct stress_options *options, const json_t *mix, struct samara_error *err)
-{
-	const char *name;
-	const json_t *weight;
-	void *at;
-
-	memset(options->weight, 0, sizeof(options->weight));
-	for (at = json_object_iter((json_t *)mix); at;
-	     at = json_object_iter_next((json_t *)mix, at)) {
-		char number[32];
-		int ret;
-
-		name = json_object_iter_key(at);
-		weight = json_object_iter_value(at);
-		if (!json_is_integer(weight))
-			return bad(err, "mix", name, "its weight is a whole number");
-		snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT,
-			 json_integer_value(weight));
-		ret = set_weight(options, name, strlen(name), number, err);
-		if (ret)
-			return ret;
-	}
-	return 0;
-}
-
-static int load_setting(struct stress_options *options, const char *name, const json_t *value,
-			struct samara_error *err)
-{
-	char number[32];
-
-	if (!strcmp(name, "mix") && json_is_object(value))
-		return load_mix(options, value, err);
-	if (json_is_array(value)) {
-		int ret = 0;
-
-		for (size_t i = 0; !ret && i < json_array_size(value); i++)
-			ret = json_is_string(json_array_get(value, i))
-				      ? stress_option_set(
-						options, name,
-						json_string_value(json_array_get(value, i)), err)
-				      : bad(err, name, "[...]", "a list of strings");
-		return ret;
-	}
-	if (json_is_boolean(value))
-		return stress_option_set(options, name, json_is_true(value) ? "true" : "false",
-					 err);
-	if (json_is_integer(value)) {
-		snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT,
-			 json_integer_value(value));
-		return stress_option_set(options, name, number, err);
-	}
-	if (!json_is_string(value))
-		return samara_error_set(err, -EINVAL, "%s: a string, a whole number or a boolean",
-					name);
-	return stress_option_set(options, name, json_string_value(value), err);
-}
-
-int stress_options_load(struct stress_options *options, const char *path, struct samara_error *err)
-{
-	struct samara_error why_not = {0};
-	json_error_t why;
-	json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
-	void *at;
-	int ret = 0;
-
-	if (!root && why.line < 0)
-		return samara_error_set(err, -EINVAL, "%s", why.text);
-	if (!root)
-		return samara_error_set(err, -EINVAL, "%s:%d: %s", path, why.line, why.text);
-	if (!json_is_object(root))
-		ret = samara_error_set(err, -EINVAL, "%s: not a JSON object", path);
-	for (at = json_object_iter(root); !ret && at; at = json_object_iter_next(root, at)) {
-		const char *name = json_object_iter_key(at);
-
-		/* For people. */
-		if (!strcmp(name, "comment"))
-			continue;
-		if (load_setting(options, name, json_object_iter_value(at), &why_not))
-			ret = samara_error_set(err, why_not.code, "%s: %s", path, why_not.text);
-	}
-	json_decref(root);
-	return ret;
-}
-
-/* ---- Whether they make a run ----------------------------------------------------------------- */
-
-static int check_mix(const struct stress_options *options, struct samara_error *err)
-{
-	unsigned int most = 0;
-
-	for (unsigned int i = 0; i < STRESS_MIXES; i++) {
-		if (options->weight[i] > most)
-			most = options->weight[i];
-	}
-	if (!most)
-		return samara_error_set(err, -EINVAL, "--mix: nothing to do");
-	if (most > NUMBER_MAX / STRESS_MIXES)
-		return samara_error_set(err, -EINVAL, "--mix: weights up to %u",
-					NUMBER_MAX / STRESS_MIXES);
-	return 0;
-}
-
-int stress_check_options(const struct stress_options *options, struct samara_error *err)
-{
-	struct stress_layout layout;
-
-	if (!options->seconds)
-		return samara_error_set(err, -EINVAL, "--seconds: at least 1");
-	if (!options->operators)
-		return samara_error_set(err, -EINVAL, "--operators: at least 1");
-	if (options->operators > STRESS_MAX_WORKERS || options->strangers > STRESS_MAX_WORKERS ||
-	    options->operators + options->strangers + options->devices > STRESS_MAX_WORKERS)
-		return samara_error_set(err, -EINVAL,
-					"--operators, --strangers, --devices: at most %u in all",
-					STRESS_MAX_WORKERS);
-	if (options->devices > STRESS_MAX_DEVICES)
-		return samara_error_set(err, -EINVAL, "--devices: at most %u", STRESS_MAX_DEVICES);
-	if (!options->device_pages)
-		return samara_error_set(err, -EINVAL, "--device-pages: at least 1");
-	if (options->device_hold_us > 1000000 || options->device_rest_us > 1000000)
-		return samara_error_set(err, -EINVAL,
-					"--device-hold, --device-rest: at most 1000000 us");
-	if (!options->fault_around_pages || options->fault_around_pages > 512 ||
-	    options->fault_around_pages & (options->fault_around_pages - 1))
-		return samara_error_set(err, -EINVAL,
-					"--fault-around: a power of two from 1 to 512 pages");
-	if (!options->slot_min_bytes || options->slot_min_bytes % SAMARA_PAGE_BYTES ||
-	    options->slot_min_bytes > options->slot_bytes)
-		return samara_error_set(
-			err, -EINVAL,
-			"--slot-size: from at least a page, in whole pages, up to the "
-			"larger one");
-	if (check_mix(options, err))
-		return -EINVAL;
-	return stress_layout_make(&layout, options, err);
-}
-
-int stress_layout_make(struct stress_layout *layout, const struct stress_options *options,
-		       struct samara_error *err)
-{
-	int ret = stress_layout_init(layout, options->cpus, options->slots, options->slot_bytes,
-				     options->stranger_bytes, options->strangers, err);
-
-	if (ret)
-		return ret;
-	if (options->pattern == STRESS_PATTERN_ONE)
-		return stress_layout_group(layout, layout->places, err);
-	if (options->pattern == STRESS_PATTERN_OWN)
-		return stress_layout_group(layout, 1, err);
-	return 0;
 }

@@ -158,7 +158,7 @@ int stress_write(struct stress *s, gpa_t gpa, const void *from, uint64_t bytes);
 void stress_op_refused(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t size_bytes,
 		       uint64_t argument, int expected);
 
-/* The layout of a run (vmm/stress_options.c). Return: as stress_layout_init(). */
+/* The layout of a run (vmm/stress_check.c). Return: as stress_layout_init(). */
 int stress_layout_make(struct stress_layout *layout, const struct stress_options *options,
 		       struct samara_error *err);
 
