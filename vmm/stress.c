@@ -6,14 +6,10 @@
 #include <string.h>
 
 #include "vmm/stress_clock.h"
-#include "vmm/stress_state.h"
+#include "vmm/stress_watch.h"
+#include "vmm/stress_workers.h"
 
-#define TICK_NS UINT64_C(100000000)
-
-/* A vCPU's time-stamp counter at a moment of the host's clock. */
-struct tsc_sample {
-	uint64_t tsc, ns;
-};
+#define POLL_NS UINT64_C(1000000)
 
 static int create_mm(struct stress *s, struct samara_error *err)
 {
@@ -50,239 +46,18 @@ static void fill_control(struct stress *s)
 	memcpy(control->order, s->order.slot, sizeof(control->order));
 }
 
-static bool guest_failed(struct stress *s)
-{
-	return __atomic_load_n(&s->guest.failed, __ATOMIC_ACQUIRE);
-}
-
 /* vCPU 0 finds out how fast it is, and so how much is done in a visit. */
 static void wait_for_words(struct stress *s, const volatile int *interrupt)
 {
 	while (!(s->words = __atomic_load_n(&s->control->words, __ATOMIC_ACQUIRE))) {
-		if (guest_failed(s) || *interrupt)
+		if (stress_guest_failed(s) || *interrupt)
 			return;
-		stress_sleep_ns(TICK_NS / 100);
+		stress_sleep_ns(POLL_NS);
 	}
 }
 
-/* ---- Workers --------------------------------------------------------------------------------- */
-
-struct workers {
-	struct stress_worker *worker;
-	unsigned int total, started;
-};
-
-static int workers_alloc(struct stress *s, struct workers *workers, struct samara_error *err)
-{
-	const struct stress_options *options = &s->options;
-	struct stress_rng seeds = {options->seed};
-
-	workers->total = options->operators + options->strangers + options->devices;
-	workers->worker = calloc(workers->total, sizeof(*workers->worker));
-	if (!workers->worker)
-		goto out_of_memory;
-	for (unsigned int i = 0; i < workers->total; i++) {
-		struct stress_worker *w = &workers->worker[i];
-
-		w->stress = s;
-		w->rng.state = stress_random(&seeds);
-		w->index = i;
-		if (i < options->operators)
-			stress_planner_init(&w->planner, &s->options, &s->order, i, w->rng.state);
-		else if (i < options->operators + options->strangers)
-			w->index -= options->operators;
-		else
-			w->index -= options->operators + options->strangers;
-		w->buffer = malloc(STRESS_WORKER_BYTES);
-		if (!w->buffer)
-			goto out_of_memory;
-	}
-	return 0;
-
-out_of_memory:
-	return samara_error_set(err, -ENOMEM, "out of memory for %u workers", workers->total);
-}
-
-static int workers_start(struct stress *s, struct workers *workers, struct samara_error *err)
-{
-	const struct stress_options *options = &s->options;
-
-	for (unsigned int i = 0; i < workers->total; i++) {
-		struct stress_worker *w = &workers->worker[i];
-		void *(*main)(void *) = stress_device_main;
-		int ret;
-
-		if (i < options->operators)
-			main = stress_operator_main;
-		else if (i < options->operators + options->strangers)
-			main = stress_stranger_main;
-		ret = pthread_create(&w->thread, NULL, main, w);
-		if (ret)
-			return samara_error_set(err, -ret, "no thread to be had: %s",
-						strerror(ret));
-		workers->started++;
-	}
-	return 0;
-}
-
-/* An operation that takes so long hangs: the largest takes a second or two where all is slow, and more
- * where other programs have the CPUs. */
-#define HANG_NS (60 * STRESS_NS_PER_S)
-
-static void set_hung(struct stress *s, const char *what)
-{
-	if (s->hung.code)
-		return;
-	samara_error_set(&s->hung, -ETIMEDOUT, "it hangs: %s", what);
-	stress_operation_error(s, &s->hung, "hung");
-}
-
-/* Look for an operation that hangs, and tell which. */
-static bool look_for_hung(struct stress *s)
-{
-	struct stress_log_entry running[STRESS_MAX_WORKERS];
-	unsigned int count = stress_log_running(&s->log, running, STRESS_MAX_WORKERS);
-	uint64_t now = stress_now_ns();
-	char text[160];
-
-	/* The latest comes first: who waits for the one that hangs began after it. */
-	while (count--) {
-		if (now < running[count].began_ns + HANG_NS ||
-		    stress_op_is_guests(running[count].op))
-			continue;
-		stress_log_describe(&running[count], now, text, sizeof(text));
-		set_hung(s, text);
-		return true;
-	}
-	return false;
-}
-
-/* Wait for a worker as long as nothing hangs. Return: whether it has ended. */
-static bool worker_join(struct stress *s, struct stress_worker *w)
-{
-	uint64_t start = stress_now_ns();
-	struct timespec until;
-
-	do {
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec++;
-		if (!pthread_timedjoin_np(w->thread, NULL, &until))
-			return true;
-	} while (!look_for_hung(s) && stress_now_ns() - start < 2 * HANG_NS);
-	set_hung(s, "a device, or the check after an operation, does not end");
-	return false;
-}
-
-static void workers_join(struct stress *s, struct workers *workers)
-{
-	__atomic_store_n(&s->stopping, true, __ATOMIC_RELEASE);
-	for (unsigned int i = 0; i < workers->started; i++)
-		if (!worker_join(s, &workers->worker[i]))
-			return;
-	workers->started = 0;
-}
-
-static void workers_free(struct workers *workers)
-{
-	for (unsigned int i = 0; workers->worker && i < workers->total; i++)
-		free(workers->worker[i].buffer);
-	free(workers->worker);
-}
-
-/* ---- The run --------------------------------------------------------------------------------- */
-
-static void sample_tsc(const struct stress *s, struct tsc_sample *sample)
-{
-	sample->tsc = __atomic_load_n(&s->control->vcpu[0].tsc, __ATOMIC_RELAXED);
-	sample->ns = stress_now_ns();
-}
-
-/**
- * struct lookout - what the watching thread keeps
- *
- * Locks: the watching thread's.
- */
-struct lookout {
-	struct tsc_sample first, last;
-	double next_s; /* when latencies and the map are due */
-	struct stress_hist operation_ns, fault_cycles;
-	struct stress_hist rss_first, rss_last; /* bytes */
-	struct stress_map map;
-};
-
-static double tsc_hz(const struct lookout *lookout)
-{
-	const struct tsc_sample *first = &lookout->first, *last = &lookout->last;
-
-	if (last->tsc <= first->tsc || last->ns <= first->ns)
-		return 0;
-	return (double)(last->tsc - first->tsc) * STRESS_NS_PER_S / (double)(last->ns - first->ns);
-}
-
-static void report_progress(struct stress *s, struct lookout *lookout, double seconds,
-			    uint64_t rss_bytes)
-{
-	const struct stress_watcher *watcher = s->watcher;
-	struct stress_progress progress = {.seconds = seconds, .rss_bytes = rss_bytes};
-
-	stress_sample_progress(s, &progress);
-	progress.tsc_hz = tsc_hz(lookout);
-	if (watcher->interval_s > 0 && seconds >= lookout->next_s) {
-		stress_sample_latencies(s, &lookout->operation_ns, &lookout->fault_cycles);
-		progress.operation_ns = &lookout->operation_ns;
-		progress.fault_cycles = &lookout->fault_cycles;
-		lookout->map.wanted = watcher->map_cells < STRESS_MAP_CELLS ? watcher->map_cells
-									    : STRESS_MAP_CELLS;
-		if (lookout->map.wanted) {
-			stress_sample_map(s, &lookout->map);
-			progress.map = &lookout->map;
-		}
-		/* A tick comes a little late. */
-		lookout->next_s = seconds + watcher->interval_s - 0.05;
-	}
-	watcher->progress(&progress, watcher->arg);
-}
-
-/* In the second fifth and in the last one: at first, memory is touched that stays. */
-static void note_rss(struct lookout *lookout, uint64_t rss_bytes, double part)
-{
-	if (!rss_bytes || part < 0.2 || (part >= 0.4 && part < 0.8))
-		return;
-	stress_hist_add(part >= 0.8 ? &lookout->rss_last : &lookout->rss_first, rss_bytes);
-}
-
-/* How much longer it may run until the guest's clock is known: a busy host may not let it work. */
-#define CLOCK_PATIENCE_NS (10 * STRESS_NS_PER_S)
-
-/* Let it run its time. */
-static void watch(struct stress *s, struct lookout *lookout, const volatile int *interrupt,
-		  struct stress_result *result)
-{
-	uint64_t start = stress_now_ns(), elapsed = 0;
-	uint64_t wanted = s->options.seconds * STRESS_NS_PER_S;
-
-	while (!*interrupt && !guest_failed(s) && !look_for_hung(s) &&
-	       (elapsed < wanted ||
-		(tsc_hz(lookout) <= 0 && elapsed < wanted + CLOCK_PATIENCE_NS))) {
-		uint64_t left = elapsed < wanted ? wanted - elapsed : TICK_NS, rss;
-
-		stress_sleep_ns(left < TICK_NS ? left : TICK_NS);
-		elapsed = stress_now_ns() - start;
-		sample_tsc(s, lookout->first.tsc ? &lookout->last : &lookout->first);
-		stress_tell_guest_errors(s);
-		stress_devices_look(&s->devices);
-		rss = stress_own_rss(s);
-		note_rss(lookout, rss, (double)elapsed / (double)wanted);
-		report_progress(s, lookout, (double)elapsed / STRESS_NS_PER_S, rss);
-	}
-	result->tsc_hz = tsc_hz(lookout);
-	result->rss_first_bytes = stress_hist_quantile(&lookout->rss_first, 0.5);
-	result->rss_last_bytes = stress_hist_quantile(&lookout->rss_last, 0.5);
-	result->seconds = (double)elapsed / STRESS_NS_PER_S;
-	result->interrupted = *interrupt;
-}
-
-static void collect(struct stress *s, const struct workers *workers, struct stress_result *result)
+static void collect(struct stress *s, const struct stress_workers *workers,
+		    struct stress_result *result)
 {
 	const struct stress_control *control = s->control;
 
@@ -360,7 +135,8 @@ static void unplug_all(struct stress *s)
 }
 
 /* After the vCPUs and workers: what is left in memory must be what was counted and written. */
-static void final_checks(struct stress *s, struct workers *workers, struct stress_result *result)
+static void final_checks(struct stress *s, struct stress_workers *workers,
+			 struct stress_result *result)
 {
 	stress_tell_guest_errors(s);
 	result->lost_increments = stress_count_lost(s, result->stuck_cpus);
@@ -369,7 +145,7 @@ static void final_checks(struct stress *s, struct workers *workers, struct stres
 	collect(s, workers, result);
 	unplug_all(s);
 	result->operation_errors = s->operation_errors;
-	if (guest_failed(s))
+	if (stress_guest_failed(s))
 		result->failure = s->guest.failure;
 }
 
@@ -436,8 +212,8 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 	       const volatile int *interrupt, struct stress_result *result,
 	       struct samara_error *err)
 {
-	struct workers workers = {0};
-	struct lookout *lookout;
+	struct stress_workers workers = {0};
+	struct stress_lookout *lookout;
 	struct stress *s;
 	int ret = stress_check_options(options, err);
 
@@ -462,7 +238,7 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 	if (!ret)
 		ret = stress_slots_init(s, err);
 	if (!ret)
-		ret = workers_alloc(s, &workers, err);
+		ret = stress_workers_alloc(s, &workers, err);
 	if (!ret)
 		ret = create_mm(s, err);
 	if (!ret)
@@ -487,12 +263,12 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 	}
 	wait_for_words(s, interrupt);
 	if (s->words)
-		ret = workers_start(s, &workers, err);
+		ret = stress_workers_start(s, &workers, err);
 	if (!ret)
-		watch(s, lookout, interrupt, result);
-	workers_join(s, &workers);
+		stress_watch(s, lookout, interrupt, result);
+	stress_workers_join(s, &workers);
 	if (!s->hung.code && s->words)
-		stress_devices_finish(&s->devices, guest_failed);
+		stress_devices_finish(&s->devices, stress_guest_failed);
 	inject_disarm();
 	if (s->hung.code) {
 		/* Threads are in the middle of it all, for ever: nothing can be taken away. */
@@ -510,7 +286,7 @@ out:
 	stress_board_destroy(&s->board);
 	if (s->mm)
 		guest_mm_destroy(s->mm);
-	workers_free(&workers);
+	stress_workers_free(&workers);
 	stress_slots_free(s);
 	free(lookout);
 	free(s);

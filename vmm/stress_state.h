@@ -122,6 +122,11 @@ static inline bool stress_stopping(const struct stress *s)
 	return __atomic_load_n(&s->stopping, __ATOMIC_ACQUIRE);
 }
 
+static inline bool stress_guest_failed(struct stress *s)
+{
+	return __atomic_load_n(&s->guest.failed, __ATOMIC_ACQUIRE);
+}
+
 /* Errors (vmm/stress_note.c): count one, and tell of the first ones. Any thread. */
 void stress_note(struct stress *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void stress_integrity_error(struct stress *s, const char *what, gpa_t gpa, uint32_t generation,
