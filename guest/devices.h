@@ -21,8 +21,11 @@ void virtio_mem_poll(struct cpu *cpu);
 void balloon_poll(struct cpu *cpu);
 void dimm_poll(struct cpu *cpu);
 
-/* Cycles between two looks at a device's registers: each is an exit. */
-#define DEVICE_POLL_CYCLES (UINT64_C(1) << 20)
+/*
+ * Cycles between two looks at a device's registers, some milliseconds: each is an exit, and what
+ * comes of it takes long where every instruction is emulated. The vCPU has other work, too.
+ */
+#define DEVICE_POLL_CYCLES (UINT64_C(1) << 23)
 
 /* Whether it is time for the next look. */
 static inline bool device_is_due(uint64_t *next)

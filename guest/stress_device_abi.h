@@ -20,7 +20,7 @@ enum stress_pool_kind {
 #define STRESS_DRIVER_BYTES 4096u
 
 /* Pages of a unit that a visit checks and writes, at most. */
-#define STRESS_UNIT_PAGES   8u
+#define STRESS_UNIT_PAGES   4u
 
 enum stress_unit_state {
 	STRESS_UNIT_ABSENT,  /* not plugged; of the balloon: in it */
