@@ -145,6 +145,9 @@ void stress_units_check(struct stress_worker *w)
 {
 	const struct stress_devices_block *block = &w->stress->control->devices;
 
+	/* It was interrupted before the guest had said how many words there are in a page. */
+	if (!w->stress->words)
+		return;
 	for (unsigned int kind = 0; kind < STRESS_POOLS; kind++) {
 		const struct stress_pool *pool = &block->pool[kind];
 
