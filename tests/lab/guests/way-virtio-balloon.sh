@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=dash
-# How cases/hotplug-matrix.sh gives and takes 1 GiB by a balloon: less is with the balloon full.
+# How cases/hotplug-matrix.sh gives and takes memory by a balloon: less is with the balloon full.
 WAY_OPTIONS="--memory ${MORE_MIB}M --balloon"
 
 way_drivers() {
@@ -18,7 +18,7 @@ way_more() {
 }
 
 way_guest_has_more() {
-	must_ask until_true more_than MemAvailable $((base_kib + 1000000))
+	must_ask until_true more_than MemAvailable $((base_kib + STEP_KIB))
 }
 
 way_less() {
@@ -30,7 +30,7 @@ way_try_less() {
 }
 
 way_guest_has_less() {
-	[ "$(virtio balloon0 actual-bytes)" -eq $((1 << 30)) ] || fail "the balloon is not full"
+	[ "$(virtio balloon0 actual-bytes)" -eq $((STEP_MIB << 20)) ] || fail "the balloon is not full"
 	must_ask until_true less_than MemAvailable $((base_kib + 50000))
 	[ "$(virtio balloon0 wild-pages)" -eq 0 ] && [ "$(virtio balloon0 needed-resets)" -eq 0 ] ||
 		fail "the driver broke rules"
@@ -43,14 +43,14 @@ way_reboot() {
 	[ "$(virtio balloon0 actual-bytes)" -eq 0 ] || fail "the balloon is full before there is a driver"
 	must_ask 'fill 200'
 	way_drivers
-	wait_virtio balloon0 actual-bytes -eq $((1 << 30))
+	wait_virtio balloon0 actual-bytes -eq $((STEP_MIB << 20))
 }
 
 # What the guest can't do without it takes back; and gives again when asked.
 way_last() {
-	must_ask 'fill 700'
-	[ "$(virtio balloon0 actual-bytes)" -lt $((1 << 30)) ] || fail "the guest took nothing back"
-	echo "out of memory, the guest took back $(((1 << 30) - $(virtio balloon0 actual-bytes))) bytes"
+	must_ask fill $((base_kib / 1024 + STEP_MIB * 6 / 10))
+	[ "$(virtio balloon0 actual-bytes)" -lt $((STEP_MIB << 20)) ] || fail "the guest took nothing back"
+	echo "out of memory, the guest took back $(((STEP_MIB << 20) - $(virtio balloon0 actual-bytes))) bytes"
 	way_less
 	check_less
 }

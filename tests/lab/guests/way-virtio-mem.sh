@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # shellcheck shell=dash
-# How cases/hotplug-matrix.sh gives and takes 1 GiB by a virtio-mem device.
+# How cases/hotplug-matrix.sh gives and takes memory by a virtio-mem device.
 WAY_OPTIONS="--memory ${LESS_MIB}M --virtio-mem id=mem0,size=4G,block=2M"
 
 way_drivers() {
@@ -19,10 +19,9 @@ way_more() {
 	ctl resize "${MORE_MIB}M" --timeout "$PATIENCE_S"
 }
 
-# The kernel's array of pages, 16 MiB of 1 GiB, is in ordinary memory.
 way_guest_has_more() {
-	must_ask until_true more_than MemTotal $((base_kib + 1000000))
-	must_ask until_true online_is $((base_online + 1024))
+	must_ask until_true more_than MemTotal $((base_kib + STEP_KIB))
+	must_ask until_true online_is $((base_online + STEP_MIB))
 }
 
 way_less() {
