@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <linux/virtio_config.h>
+
 #include "vmm/virtio_counters.h"
 #include "vmm/virtio_memory.h"
 
@@ -277,7 +279,8 @@ int virtio_memory_check_unpluggable(struct virtio_memory *memory, struct samara_
 					"its memory is still plugged: set its requested-size to 0, "
 					"and wait until its size is",
 					name_of(device));
-	if (virtio_device_status(virtio_mem_device(memory->mem)))
+	/* Linux acknowledges a device again when its driver has let it go. */
+	if (virtio_device_status(virtio_mem_device(memory->mem)) & VIRTIO_CONFIG_S_DRIVER)
 		return samara_error_set(err, -EBUSY,
 					"%s: the guest's driver uses it; Linux lets no virtio-mmio "
 					"device go by ACPI, but by /sys/bus/platform/drivers/"

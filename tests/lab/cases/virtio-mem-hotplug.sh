@@ -52,7 +52,13 @@ wait_size vm0 0
 ctl_refuses "the guest's driver uses it" raw '{"execute":"device_del","arguments":{"id":"vm0"}}'
 ctl powerdown
 wait_line '^guest: 0 virtio devices'
-execute device_del '{"id":"vm0"}'
+tries=0
+until "$SAMARA" ctl "$SOCKET" unplug vm0 >"$CASE/ctl" 2>&1; do
+	tries=$((tries + 1))
+	[ $tries -lt 600 ] || fail "it does not go: $(cat "$CASE/ctl")"
+	usleep 100000
+done
+expect_line '^vm0: .* back on the host' "$CASE/ctl"
 execute object-del '{"id":"m0"}'
 ctl devices
 expect_no_line '^vm0' "$CASE/ctl"
