@@ -72,7 +72,7 @@ until_true() {
 
 # start OPTION...: a VM with its socket up
 start() {
-	"$SAMARA" run --kernel "$DIR/guest.elf" --memory 64M,max=1G --serial "file:$DIR/serial" \
+	"$SAMARA" run --kernel "$DIR/guest.elf" --memory 64M,max=2G --serial "file:$DIR/serial" \
 		--qmp "unix:$SOCKET" --cpus 2 "$@" >"$DIR/log" 2>&1 &
 	vm=$!
 	until_true 'ctl status >/dev/null 2>&1 || ! kill -0 "$vm" 2>/dev/null' && [ -S "$SOCKET" ]
@@ -169,6 +169,27 @@ fails 2 "an unknown verb" 'fly' ctl fly
 fails 2 "a missing operand" 'GPA SIZE' ctl populate 4G
 fails 1 "a DIMM for which there is no room" 'not enough space' ctl plug 4G
 gives "no devices to list" '^$' ctl devices
+
+# virtio-mem devices of a guest without a driver for them: they come, stay over a reset, and go.
+execute() { ctl raw "{\"execute\":\"$1\",\"arguments\":$2}"; }
+add_mem() {
+	execute object-add "{\"qom-type\":\"memory-backend-ram\",\"id\":\"m$1\",\"size\":\"4M\"}" &&
+		execute device_add "{\"driver\":\"virtio-mem-device\",\"id\":\"vm$1\",\"memdev\":\"m$1\"}"
+}
+gives "a virtio-mem is plugged" '{}' add_mem 0
+gives "it is listed" '^vm0 +virtio-mem .* 4 MiB' ctl devices
+gives "reset" '^$' ctl reset
+until_true '[ "$(ctl status)" = running ]'
+gives "it stays over a reset" '^vm0 +virtio-mem' ctl devices
+fails 1 "one with memory asked for does not go" 'still plugged' eval \
+	'execute qom-set "{\"path\":\"/machine/peripheral/vm0\",\"property\":\"requested-size\",\"value\":2097152}" >/dev/null && ctl unplug vm0'
+gives "ask for none" '{}' execute qom-set '{"path":"/machine/peripheral/vm0","property":"requested-size","value":0}'
+gives "it is unplugged" '^vm0: 0 B? ?.*back on the host' ctl unplug vm0
+gives "its slot is free again" '{}' eval 'for i in 1 2 3 4 5 6 7 8; do add_mem $i || break; done'
+fails 1 "there are eight slots" 'no free slots' eval 'add_mem 9 2>&1 | grep -v "{}"; [ "${PIPESTATUS[0]}" -eq 0 ]'
+gives "pause and go on with all of them" '^$' eval 'ctl stop && ctl cont'
+lacks "the first is gone" '^vm0 ' ctl devices
+
 fails 2 "a size that is none" 'manyM' ctl plug 4G manyM
 fails 2 "an operand too many" '1M' ctl unplug 4G 1M 1M
 fails 1 "a socket that is not there" 'no such socket' "$SAMARA" ctl "$DIR/none" status

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* virtio-mem and the balloon over the control socket, with drivers that do as they are asked. */
 #include <linux/virtio_balloon.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_mem.h>
 #include <linux/virtio_mmio.h>
 #include <time.h>
@@ -421,6 +422,97 @@ static void what_can_not_be_is_refused(void **state)
 }
 
 /* A device that can not be made leaves nothing behind. */
+static int plug_mem(const char *memdev, uint64_t requested_bytes, struct virtio_memory **out,
+		    struct samara_error *err)
+{
+	char id[] = "hot";
+	const struct virtio_mem_options options = {
+		.id = id,
+		.block_bytes = BLOCK_BYTES,
+		.requested_bytes = requested_bytes,
+		.node = 0,
+	};
+	const struct virtio_memory_config config = {
+		.devices = straw.devices,
+		.options = &options,
+		.memdev = memdev,
+		.gpa = MEMORY_DEVICES_ANYWHERE,
+		.hotplugged = true,
+		.irq = {virtio.mem_irq},
+		.report = no_report,
+	};
+
+	return virtio_memory_create(&config, out, err);
+}
+
+/* One that is plugged later: in the place that DIMMs have, of a backend that is there. */
+static void one_comes_and_goes(void **state)
+{
+	const uint64_t page = 0;
+	struct virtio_memory *memory;
+	struct virtio_mmio mmio;
+	struct samara_error err;
+	int fd = peer_greet();
+
+	(void)state;
+	add_backend(fd, "m0", 256);
+	assert_int_equal(plug_mem("m0", 4 * MIB, &memory, &err), 0);
+	assert_int_equal(device_count(fd), 2);
+	assert_int_equal(number_of(fd, "hot", "max-size"), 256 * MIB);
+	assert_int_equal(number_of(fd, "hot", "memaddr"), straw.layout.hotplug_gpa);
+	assert_true(virtio_memory_is(memory, "hot"));
+	assert_true(virtio_memory_is(memory, "/machine/peripheral/hot"));
+	assert_false(virtio_memory_is(memory, "vm0"));
+	/* Nothing is memory until the guest asks. */
+	assert_int_equal(guest_mm_write(straw.mm, straw.layout.hotplug_gpa, &page, sizeof(page)),
+			 -EFAULT);
+
+	assert_int_equal(virtio_memory_check_unpluggable(memory, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "still plugged"));
+	peer_expect_ok(fd, set_text("hot", "requested-size", "0"));
+	assert_int_equal(virtio_memory_check_unpluggable(memory, &err), 0);
+	virtio_mmio_init(&mmio, virtio_mem_device(virtio_memory_device(memory)));
+	driver_write(&mmio, VIRTIO_MMIO_STATUS,
+		     VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	assert_int_equal(virtio_memory_check_unpluggable(memory, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "driver uses it"));
+	/* As Linux leaves it when its driver is unbound. */
+	driver_write(&mmio, VIRTIO_MMIO_STATUS, 0);
+	driver_write(&mmio, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	assert_int_equal(virtio_memory_check_unpluggable(memory, &err), 0);
+
+	virtio_memory_tell_deleted(memory);
+	virtio_memory_destroy(memory);
+	expect_deleted(fd, "hot");
+	assert_int_equal(device_count(fd), 1);
+	peer_expect_ok(fd, DEL("object-del", "m0"));
+	close(fd);
+}
+
+static void what_can_not_come_is_named(void **state)
+{
+	struct virtio_memory *memory;
+	struct samara_error err;
+	int fd = peer_greet();
+
+	(void)state;
+	assert_int_equal(plug_mem("m9", 0, &memory, &err), -ENODEV);
+	add_backend(fd, "odd", 3);
+	assert_int_equal(plug_mem("odd", 0, &memory, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "block size"));
+	add_backend(fd, "large", 2048);
+	assert_int_equal(plug_mem("large", 0, &memory, &err), -ENOSPC);
+	peer_expect_ok(fd, "{\"execute\":\"object-add\",\"arguments\":{\"qom-type\":"
+			   "\"memory-backend-memfd\",\"id\":\"own\",\"size\":4194304}}");
+	assert_int_equal(plug_mem("own", 0, &memory, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "virtio-mem hot: memdev own"));
+	/* They are as they were. */
+	assert_int_equal(device_count(fd), 1);
+	peer_expect_ok(fd, DEL("object-del", "own"));
+	peer_expect_ok(fd, DEL("object-del", "odd"));
+	close(fd);
+}
+
 static void a_failed_start_leaves_nothing(void **state)
 {
 	struct virtio_mem_options options = virtio.mem_options;
@@ -630,6 +722,8 @@ int main(void)
 		TEST(its_size_changes),
 		TEST(a_reset_unplugs),
 		TEST(what_can_not_be_is_refused),
+		TEST(one_comes_and_goes),
+		TEST(what_can_not_come_is_named),
 		TEST(a_failed_start_leaves_nothing),
 		TEST(the_balloon_takes_and_gives),
 		TEST(a_storm_of_changes_is_thinned_out),
