@@ -30,7 +30,7 @@ static const char *check_node(const struct check *c, uintptr_t encoded, unsigned
 
 	if ((encoded & (MAPLE_ENCODED_UNUSED | MAPLE_ENCODED_LEAF | MAPLE_ENCODED_ARANGE)) != kind)
 		return "a node is of the wrong kind";
-	if (node->link != MAPLE_LIVE)
+	if (node->state != MAPLE_LIVE)
 		return "a node that was given up can be reached";
 	if (mt_is_leaf(encoded) != (depth + 1 == c->height))
 		return "a leaf is not at the depth of the others";

@@ -10,9 +10,9 @@ static uintptr_t dup_node(struct maple_tree *new, uintptr_t encoded)
 	struct maple_node *node = maple_node_take(new, NULL);
 	uintptr_t copy = (uintptr_t)node | (encoded & (MAPLE_NODE_BYTES - 1));
 
-	memcpy((char *)node + sizeof(node->link),
-	       (const char *)mt_node(encoded) + sizeof(node->link),
-	       sizeof(*node) - sizeof(node->link));
+	memcpy((char *)node + sizeof(node->state),
+	       (const char *)mt_node(encoded) + sizeof(node->state),
+	       sizeof(*node) - sizeof(node->state));
 	for (unsigned int i = 0; !mt_is_leaf(encoded) && i <= mt_last_slot(encoded); i++)
 		mt_slots(copy)[i] = (void *)dup_node(new, mt_child(encoded, i));
 	return copy;

@@ -17,7 +17,7 @@
 
 /**
  * struct maple_node - pivots and slots of one node
- * @link: MAPLE_LIVE in a tree, else the next node in a list of nodes that are free or about to be
+ * @state: MAPLE_LIVE in a tree, 0 when it is free or about to be
  * @pivot: last index of each slot but the last one; ULONG_MAX where a slot is not used
  * @slot: entries in a leaf, encoded nodes above
  * @gap: how many indices the largest gap below each slot has
@@ -29,10 +29,10 @@
  * Lock key, from the moment a node is published until its grace period has ended:
  *   @pivot, which slots are used: immutable
  *   @slot: atomic, written by the writer; the range that it stands for never changes
- *   @gap, @link: the writers' lock, also for reading
+ *   @gap, @state: the writers' lock, also for reading
  */
 struct maple_node {
-	struct maple_node *link;
+	uintptr_t state;
 	union {
 		struct {
 			unsigned long pivot[MAPLE_RANGE64_SLOTS - 1];
@@ -48,7 +48,7 @@ struct maple_node {
 
 _Static_assert(sizeof(struct maple_node) == MAPLE_NODE_BYTES, "a node is four cache lines");
 
-#define MAPLE_LIVE           ((struct maple_node *)~(uintptr_t)0)
+#define MAPLE_LIVE           (~(uintptr_t)0)
 
 /*
  * An encoded node: the address, and in the eight bits that alignment leaves free the index of the
@@ -197,22 +197,6 @@ void *maple_path_entry(const struct maple_path *path);
 
 /* ---- Nodes (mm/maple_slab.c) ---------------------------------------------------------------- */
 
-/* A list of nodes through their links; the tail makes joining two of them cheap. */
-struct maple_chain {
-	struct maple_node *head;
-	struct maple_node *tail;
-	unsigned long count;
-};
-
-static inline void maple_chain_add(struct maple_chain *chain, struct maple_node *node)
-{
-	node->link = chain->head;
-	if (!chain->head)
-		chain->tail = node;
-	chain->head = node;
-	chain->count++;
-}
-
 /* For tests: asked before each allocation, of nodes or of memory; true makes that one fail. */
 extern bool (*maple_alloc_hook)(void);
 /* For torture: overwrite nodes that are free, so that whoever still reads one falls over it. */
@@ -234,7 +218,7 @@ void maple_node_retire(struct maple_tree *mt, struct maple_node *node);
  * once, and goes back to a pool that is to be kept.
  */
 void maple_slab_commit(struct maple_tree *mt, struct maple_pool *pool);
-/* Fill a pool up to @count nodes; on an error it is as before. */
+/* Keep nodes for a pool, up to @count; on an error it is as before. */
 int maple_pool_fill(struct maple_tree *mt, struct maple_pool *pool, unsigned long count, gfp_t gfp);
 /* Give back what is left in a pool. */
 void maple_pool_drain(struct maple_tree *mt, struct maple_pool *pool);

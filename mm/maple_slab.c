@@ -10,13 +10,16 @@
  * Where nodes come from. Each tree has a slab: chunks cut into nodes, and a free list that hands
  * out first what came back last, as that is likely to be cached.
  *
- * A node is in one of these places: reachable (counted), in a pool, on the free list, not cut from
- * its chunk yet, or retired. Retired nodes wait in two lists: "waiting" has a grace period running,
- * "retired" collects those that come meanwhile. All lists are the writers', under their lock. The
- * one thing that liburcu's thread does is to say that the grace period is over; the next writer who
- * looks joins "waiting" to the free list, as a whole, and asks for the next grace period. So a
- * write takes no lock but the tree's, needs no memory to free, and any number of writes share a
- * grace period. What waits while nobody writes costs nothing: a slab gives memory back as a whole.
+ * A node is in one of these places: reachable (counted), on the free list, not cut from its chunk
+ * yet, or retired. A pool is a number, of nodes on the free list or uncut that are spoken for: which
+ * ones, nobody need know before they are used, so that preallocating for the worst store touches
+ * none, and what is used is what came back last. Retired nodes wait in two lists: "waiting" has a
+ * grace period running, "retired" collects those that come meanwhile. All lists are the writers',
+ * under their lock. The one thing that liburcu's thread does is to say that the grace period is over;
+ * the next writer who looks joins "waiting" to the free list, as a whole, and asks for the next grace
+ * period. So a write takes no lock but the tree's, needs no memory to free, and any number of writes
+ * share a grace period. What waits while nobody writes costs nothing: a slab gives memory back as a
+ * whole.
  */
 
 /* Small trees stay small; from the second step on a TLB entry covers a whole chunk. */
@@ -24,6 +27,12 @@
 #define CHUNK_BYTES       65536u
 #define CHUNK_HUGE_BYTES  2097152u
 #define CHUNK_HUGE_FROM   (8 * CHUNK_BYTES)
+
+/* A bundle is as large as a node. */
+#define BUNDLE_NODES      30u
+
+/* Chains, each of which may have a bundle with room, and one more while two are joined. */
+#define BUNDLES_PARTLY    4u
 
 #if defined(__SANITIZE_ADDRESS__)
 #define MAPLE_ASAN 1
@@ -49,9 +58,29 @@ enum grace_period {
 	GP_LAST,    /* the tree was destroyed: the callback frees the slab after one more */
 };
 
+/**
+ * struct bundle - where nodes are that are not in use
+ *
+ * Apart from the nodes: what is taken next is known without a look at what is free, which nobody has
+ * looked at for a grace period or more, and several nodes can be fetched into the cache at once.
+ */
+struct bundle {
+	struct bundle *next;
+	unsigned long count;
+	struct maple_node *node[BUNDLE_NODES];
+};
+
+/* A list of nodes: bundles, of which only the first may have room. */
+struct chain {
+	struct bundle *head;
+	struct bundle *tail;
+	unsigned long count;
+};
+
 /* The first node's worth of each chunk. */
 struct chunk {
 	struct chunk *next;
+	struct bundle *bundles; /* as many as its nodes may need */
 };
 
 /**
@@ -59,11 +88,13 @@ struct chunk {
  * @chunks: all memory there is
  * @fresh: the next node that was never used, in the newest chunk
  * @fresh_count: how many of them there are
+ * @spare: bundles that hold nothing
  * @free: nodes to be used again
  * @waiting: retired nodes whose grace period is running
  * @retired: retired nodes that wait for the next one
  * @grace_period: atomic; enum grace_period. @rcu is liburcu's while it is GP_RUNNING
  * @reachable: nodes in the tree
+ * @reserved: how many of the free and fresh nodes belong to pools
  * @held: nodes neither free nor fresh
  * @chunk_bytes: size of all chunks
  * @made: nodes put into the tree so far
@@ -75,12 +106,14 @@ struct maple_slab {
 	struct chunk *chunks;
 	struct maple_node *fresh;
 	unsigned long fresh_count;
-	struct maple_chain free;
-	struct maple_chain waiting;
-	struct maple_chain retired;
+	struct bundle *spare;
+	struct chain free;
+	struct chain waiting;
+	struct chain retired;
 	int grace_period;
 	struct samara_rcu_head rcu;
 	unsigned long reachable;
+	unsigned long reserved;
 	unsigned long held;
 	unsigned long chunk_bytes;
 	unsigned long made;
@@ -108,50 +141,134 @@ static void *get_memory(size_t bytes)
 	return memory;
 }
 
-/* Nothing but the link of a free node may be touched: seen to in debug builds and torture. */
-static void close_nodes(struct maple_node *node)
+/* There are enough: see add_bundles(). */
+static void chain_add(struct maple_slab *slab, struct chain *chain, struct maple_node *node)
+{
+	struct bundle *bundle = chain->head;
+
+	if (!bundle || bundle->count == BUNDLE_NODES) {
+		bundle = slab->spare;
+		slab->spare = bundle->next;
+		bundle->next = chain->head;
+		if (!chain->head)
+			chain->tail = bundle;
+		chain->head = bundle;
+	}
+	bundle->node[bundle->count++] = node;
+	chain->count++;
+}
+
+/* The first bundle of a chain is empty: it has no place there. */
+static void drop_head(struct maple_slab *slab, struct chain *chain)
+{
+	struct bundle *bundle = chain->head;
+
+	chain->head = bundle->next;
+	bundle->next = slab->spare;
+	slab->spare = bundle;
+}
+
+static struct maple_node *chain_take(struct maple_slab *slab, struct chain *chain)
+{
+	struct bundle *bundle = chain->head;
+	struct maple_node *node = bundle->node[--bundle->count];
+
+	chain->count--;
+	if (!bundle->count)
+		drop_head(slab, chain);
+	return node;
+}
+
+/* Put all of @from first in @to. However long, this moves the nodes of a single bundle. */
+static void chain_join(struct maple_slab *slab, struct chain *to, struct chain *from)
+{
+	struct chain rest = {0};
+
+	if (!from->count)
+		return;
+	if (to->count) {
+		/* What @to has in a bundle with room goes behind, into full ones or by itself. */
+		rest.head = rest.tail = to->head;
+		rest.count = to->head->count;
+		to->head = to->head->next;
+		to->count -= rest.count;
+		from->tail->next = to->head;
+		if (to->head)
+			from->tail = to->tail;
+		from->count += to->count;
+		while (rest.count)
+			chain_add(slab, from, chain_take(slab, &rest));
+	}
+	*to = *from;
+	*from = (struct chain){0};
+}
+
+/* A free node may not be touched: seen to in debug builds and torture. */
+static void close_nodes(const struct chain *chain)
 {
 	if (!MAPLE_ASAN && !maple_poison_nodes)
 		return;
-	for (; node; node = node->link) {
-		if (maple_poison_nodes)
-			memset(&node->pivot, 0x6b, sizeof(*node) - sizeof(node->link));
-		ASAN_POISON_MEMORY_REGION(&node->pivot, sizeof(*node) - sizeof(node->link));
-	}
+	for (const struct bundle *bundle = chain->head; bundle; bundle = bundle->next)
+		for (unsigned long i = 0; i < bundle->count; i++) {
+			struct maple_node *node = bundle->node[i];
+
+			if (maple_poison_nodes)
+				memset(&node->pivot, 0x6b, sizeof(*node) - sizeof(node->state));
+			ASAN_POISON_MEMORY_REGION(node, sizeof(*node));
+		}
 }
 
 /* Have a whole list of nodes free. */
-static void put_chain(struct maple_slab *slab, struct maple_chain *chain)
+static void put_chain(struct maple_slab *slab, struct chain *chain)
 {
-	if (!chain->count)
-		return;
-	close_nodes(chain->head);
-	chain->tail->link = slab->free.head;
-	if (!slab->free.head)
-		slab->free.tail = chain->tail;
-	slab->free.head = chain->head;
-	slab->free.count += chain->count;
+	close_nodes(chain);
 	slab->held -= chain->count;
-	*chain = (struct maple_chain){0};
+	chain_join(slab, &slab->free, chain);
+}
+
+/* Bundles for @nodes more. Return: NULL when there is no memory. */
+static struct bundle *add_bundles(struct maple_slab *slab, unsigned long nodes)
+{
+	unsigned long count = (nodes + BUNDLE_NODES - 1) / BUNDLE_NODES;
+	struct bundle *bundles;
+
+	if (!slab->chunks)
+		count += BUNDLES_PARTLY;
+	bundles = get_memory(count * sizeof(*bundles));
+	if (!bundles)
+		return NULL;
+	for (unsigned long i = 0; i < count; i++) {
+		bundles[i].count = 0;
+		bundles[i].next = slab->spare;
+		slab->spare = &bundles[i];
+	}
+	slab->chunk_bytes += count * sizeof(*bundles);
+	return bundles;
 }
 
 static int add_chunk(struct maple_slab *slab)
 {
-	size_t bytes = CHUNK_FIRST_BYTES;
+	size_t bytes = CHUNK_FIRST_BYTES, nodes;
 	struct chunk *chunk;
 
 	if (slab->chunk_bytes)
 		bytes = slab->chunk_bytes < CHUNK_HUGE_FROM ? CHUNK_BYTES : CHUNK_HUGE_BYTES;
+	nodes = bytes / MAPLE_NODE_BYTES - 1;
 	chunk = get_memory(bytes);
 	if (!chunk)
 		return -ENOMEM;
+	chunk->bundles = add_bundles(slab, nodes);
+	if (!chunk->bundles) {
+		free(chunk);
+		return -ENOMEM;
+	}
 	for (; slab->fresh_count; slab->fresh_count--)
-		maple_chain_add(&slab->free, slab->fresh++);
+		chain_add(slab, &slab->free, slab->fresh++);
 	chunk->next = slab->chunks;
 	slab->chunks = chunk;
 	slab->chunk_bytes += bytes;
 	slab->fresh = (struct maple_node *)((char *)chunk + MAPLE_NODE_BYTES);
-	slab->fresh_count = bytes / MAPLE_NODE_BYTES - 1;
+	slab->fresh_count = nodes;
 	return 0;
 }
 
@@ -168,10 +285,10 @@ static int make_slab(struct maple_tree *mt)
 	return 0;
 }
 
-/* Whether that many nodes can be taken, with those whose grace period is over by now. */
-static bool at_hand(struct maple_slab *slab, unsigned long count)
+/* Whether that many nodes can be taken that are nobody's yet. */
+static bool at_hand(const struct maple_slab *slab, unsigned long count)
 {
-	return slab->free.count + slab->fresh_count >= count;
+	return slab->free.count + slab->fresh_count >= slab->reserved + count;
 }
 
 static void reclaim(struct maple_slab *slab)
@@ -208,11 +325,18 @@ int maple_reserve(struct maple_tree *mt, const struct maple_pool *pool, unsigned
 	return 0;
 }
 
-/* Have the four lines of a node that is soon to be written in the cache. */
-static void prefetch_for_write(const struct maple_node *node)
+/* Have the lines of nodes that are soon to be written in the cache. */
+static void prefetch_for_write(const struct maple_slab *slab, unsigned long count)
 {
-	for (unsigned int i = 0; i < MAPLE_NODE_BYTES; i += 64)
-		__builtin_prefetch((const char *)node + i, 1);
+	const struct bundle *bundle = slab->free.head;
+	unsigned long at = bundle ? bundle->count : 0;
+
+	for (; count && at; count--) {
+		const char *node = (const char *)bundle->node[--at];
+
+		for (unsigned int i = 0; i < MAPLE_NODE_BYTES; i += 64)
+			__builtin_prefetch(node + i, 1);
+	}
 }
 
 struct maple_node *maple_node_take(struct maple_tree *mt, struct maple_pool *pool)
@@ -220,23 +344,20 @@ struct maple_node *maple_node_take(struct maple_tree *mt, struct maple_pool *poo
 	struct maple_slab *slab = mt->ma_slab;
 	struct maple_node *node;
 
-	if (pool && pool->head) {
-		node = pool->head;
-		pool->head = node->link;
+	if (pool && pool->count) {
 		pool->count--;
-	} else if (slab->free.head) {
-		node = slab->free.head;
-		slab->free.head = node->link;
-		slab->free.count--;
-		slab->held++;
-		prefetch_for_write(node->link);
+		slab->reserved--;
+	}
+	slab->held++;
+	if (slab->free.count) {
+		node = chain_take(slab, &slab->free);
+		prefetch_for_write(slab, 1);
 	} else {
 		node = slab->fresh++;
 		slab->fresh_count--;
-		slab->held++;
 	}
 	ASAN_UNPOISON_MEMORY_REGION(node, sizeof(*node));
-	node->link = MAPLE_LIVE;
+	node->state = MAPLE_LIVE;
 	slab->made++;
 	slab->reachable++;
 	return node;
@@ -246,7 +367,8 @@ void maple_node_retire(struct maple_tree *mt, struct maple_node *node)
 {
 	struct maple_slab *slab = mt->ma_slab;
 
-	maple_chain_add(&slab->retired, node);
+	node->state = 0;
+	chain_add(slab, &slab->retired, node);
 	slab->reachable--;
 }
 
@@ -267,7 +389,7 @@ static void free_slab(struct samara_rcu_head *rcu)
 
 	for (chunk = slab->chunks; chunk; chunk = next) {
 		next = chunk->next;
-		ASAN_UNPOISON_MEMORY_REGION(chunk, MAPLE_NODE_BYTES);
+		free(chunk->bundles);
 		free(chunk);
 	}
 	free(slab);
@@ -280,14 +402,6 @@ static void grace_period_over(struct samara_rcu_head *rcu)
 		samara_call_rcu(rcu, free_slab);
 }
 
-static void pool_add(struct maple_pool *pool, struct maple_chain *chain)
-{
-	chain->tail->link = pool->head;
-	pool->head = chain->head;
-	pool->count += chain->count;
-	*chain = (struct maple_chain){0};
-}
-
 void maple_slab_commit(struct maple_tree *mt, struct maple_pool *pool)
 {
 	struct maple_slab *slab = mt->ma_slab;
@@ -295,17 +409,18 @@ void maple_slab_commit(struct maple_tree *mt, struct maple_pool *pool)
 	if (!slab->retired.count)
 		return;
 	if (!mt_in_rcu(mt)) {
-		if (pool && pool->keep)
-			pool_add(pool, &slab->retired);
-		else
-			put_chain(slab, &slab->retired);
+		if (pool && pool->keep) {
+			pool->count += slab->retired.count;
+			slab->reserved += slab->retired.count;
+		}
+		put_chain(slab, &slab->retired);
 		return;
 	}
 	reclaim(slab);
 	if (__atomic_load_n(&slab->grace_period, __ATOMIC_RELAXED) != GP_NONE)
 		return;
 	slab->waiting = slab->retired;
-	slab->retired = (struct maple_chain){0};
+	slab->retired = (struct chain){0};
 	__atomic_store_n(&slab->grace_period, GP_RUNNING, __ATOMIC_RELAXED);
 	samara_call_rcu(&slab->rcu, grace_period_over);
 }
@@ -314,31 +429,19 @@ int maple_pool_fill(struct maple_tree *mt, struct maple_pool *pool, unsigned lon
 {
 	int ret = maple_reserve(mt, pool, count, gfp);
 
-	while (!ret && pool->count < count) {
-		struct maple_node *node = maple_node_take(mt, NULL);
-
-		mt->ma_slab->made--;
-		mt->ma_slab->reachable--;
-		node->link = pool->head;
-		pool->head = node;
-		pool->count++;
-	}
-	return ret;
+	if (ret || pool->count >= count)
+		return ret;
+	mt->ma_slab->reserved += count - pool->count;
+	pool->count = count;
+	/* A third of the worst store, a node for each level, is what nearly all need. */
+	prefetch_for_write(mt->ma_slab, count / 3);
+	return 0;
 }
 
 void maple_pool_drain(struct maple_tree *mt, struct maple_pool *pool)
 {
-	struct maple_chain chain = {0};
-
-	while (pool->head) {
-		struct maple_node *node = pool->head;
-
-		pool->head = node->link;
-		maple_chain_add(&chain, node);
-	}
+	mt->ma_slab->reserved -= pool->count;
 	pool->count = 0;
-	if (chain.count)
-		put_chain(mt->ma_slab, &chain);
 }
 
 void maple_slab_destroy(struct maple_tree *mt)
@@ -365,7 +468,7 @@ void mt_stats(struct maple_tree *mt, struct maple_stats *stats)
 		return;
 	stats->nodes = slab->reachable;
 	stats->made_nodes = slab->made;
-	stats->held_nodes = slab->held;
+	stats->held_nodes = slab->held + slab->reserved;
 	stats->held_bytes = slab->chunk_bytes + sizeof(*slab);
 	stats->bytes = stats->nodes * MAPLE_NODE_BYTES;
 }

@@ -40,7 +40,7 @@
  *     come into the node began before that grace period, so it has ended. The callback tells the
  *     writer by a release store, which the writer reads with acquire.
  *
- * Nothing else is shared: a reader writes no memory but its own RCU state. The link of a replaced
+ * Nothing else is shared: a reader writes no memory but its own RCU state. The state of a replaced
  * node and the gaps are written while readers may be in the node; they never read them.
  *
  * Writers exclude each other by the tree's lock, or by the caller's (MT_FLAGS_LOCK_EXTERN), and

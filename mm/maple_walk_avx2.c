@@ -14,15 +14,15 @@ static inline WALK_TARGET unsigned int below4(__m256i pivots, __m256i turned_key
 		_mm256_castsi256_pd(_mm256_cmpgt_epi64(turned_key, _mm256_xor_si256(pivots, top))));
 }
 
-/* A leaf's first 16 words: the link, which is not read, and 15 pivots. */
+/* A leaf's first 16 words: the state, which is not read, and 15 pivots. */
 static inline WALK_TARGET unsigned int leaf_slot(const struct maple_node *leaf, unsigned long index)
 {
 	const long long *words = (const long long *)leaf;
 	__m256i top = _mm256_set1_epi64x((long long)(1ull << 63));
 	__m256i key = _mm256_xor_si256(_mm256_set1_epi64x((long long)index), top);
-	__m256i no_link = _mm256_set_epi64x(-1, -1, -1, 0);
+	__m256i no_state = _mm256_set_epi64x(-1, -1, -1, 0);
 	unsigned int below =
-		(below4(_mm256_maskload_epi64(words, no_link), key, top) & 0xe) |
+		(below4(_mm256_maskload_epi64(words, no_state), key, top) & 0xe) |
 		below4(_mm256_load_si256((const __m256i *)(words + 4)), key, top) << 4 |
 		below4(_mm256_load_si256((const __m256i *)(words + 8)), key, top) << 8 |
 		below4(_mm256_load_si256((const __m256i *)(words + 12)), key, top) << 12;

@@ -7,7 +7,7 @@
 
 #define WALK_TARGET __attribute__((target("avx512f,bmi,bmi2,popcnt")))
 
-/* A leaf's first two cache lines are 16 words: the link, which is not read, and 15 pivots. */
+/* A leaf's first two cache lines are 16 words: the state, which is not read, and 15 pivots. */
 static inline WALK_TARGET unsigned int leaf_slot(const struct maple_node *leaf, unsigned long index)
 {
 	const long long *words = (const long long *)leaf;

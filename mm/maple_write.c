@@ -52,9 +52,9 @@ static uintptr_t copy_parent(struct maple_write *w, uintptr_t parent, unsigned i
 	uintptr_t copy = mt_encode(node, mt_last_slot(parent) + 1,
 				   (unsigned int)(parent & MAPLE_ENCODED_ARANGE));
 
-	memcpy((char *)node + sizeof(node->link),
-	       (const char *)mt_node(parent) + sizeof(node->link),
-	       sizeof(*node) - sizeof(node->link));
+	memcpy((char *)node + sizeof(node->state),
+	       (const char *)mt_node(parent) + sizeof(node->state),
+	       sizeof(*node) - sizeof(node->state));
 	mt_slots(copy)[slot] = (void *)child;
 	maple_node_retire(w->mt, mt_node(parent));
 	return copy;

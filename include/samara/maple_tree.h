@@ -95,9 +95,8 @@ struct maple_path {
 	uintptr_t node[MAPLE_HEIGHT_MAX];
 };
 
-/* Nodes taken from the tree's slab and not used yet; @keep: mas_expected_entries() took them. */
+/* Nodes of the tree's slab that are kept for a state; @keep: mas_expected_entries() took them. */
 struct maple_pool {
-	struct maple_node *head;
 	unsigned long count;
 	bool keep;
 };
@@ -152,7 +151,6 @@ static inline struct ma_state mas_state(struct maple_tree *mt, unsigned long fir
 	mas.node = NULL;
 	mas.status = ma_start;
 	mas.pool.keep = false;
-	mas.pool.head = NULL;
 	mas.pool.count = 0;
 	return mas;
 }

@@ -313,9 +313,9 @@ static void test_validate(void **state)
 	}
 
 	/* A node that was given up. */
-	node->link = NULL;
+	node->state = 0;
 	assert_int_equal(mt_validate(mt), -EUCLEAN);
-	node->link = MAPLE_LIVE;
+	node->state = MAPLE_LIVE;
 	assert_int_equal(mt_validate(mt), 0);
 }
 
