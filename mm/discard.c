@@ -46,7 +46,7 @@ static void discard_undo(struct guest_mm *mm, struct operation *op)
 static int discard_drop(struct guest_mm *mm, struct operation *op)
 {
 	(void)mm;
-	return window_discard(op->range.window, op->range.gpa, op->range.size_bytes);
+	return window_drop(op->range.window, op->range.gpa, op->range.size_bytes);
 }
 
 static void discard_commit(struct guest_mm *mm, struct operation *op)

@@ -116,31 +116,28 @@ int range_isolate(struct guest_mm *mm, const struct range *range)
 	return region_isolate(mm->tree, range->gpa, range_last(range), make_part);
 }
 
-/* Unite the region that ends before @at with the one that starts there, if they are alike. */
-static void merge_at(struct guest_mm *mm, gpa_t at)
+static bool are_alike(const struct mem_region *low, const struct mem_region *high)
 {
-	struct mem_region *low, *high;
-
-	if (!at)
-		return;
-	low = mem_region_of(region_find(mm->tree, at - 1));
-	high = mem_region_of(region_find(mm->tree, at));
-	if (low && high && low != high && low->window == high->window && low->prot == high->prot)
-		region_unite(&low->region, &high->region, make_part);
+	return low->region.last + 1 == high->region.first && low->window == high->window &&
+	       low->prot == high->prot;
 }
 
 void range_merge(struct guest_mm *mm, const struct range *range)
 {
-	struct mem_region *region;
-	gpa_t at = range->gpa;
+	gpa_t first = range->gpa ? range->gpa - 1 : 0, last = range_last(range);
+	MA_STATE(mas, &mm->tree->map, first, first);
+	struct mem_region *low, *high;
 
-	for (;;) {
-		merge_at(mm, at);
-		if (at > range_last(range))
-			break;
-		region = region_next(mm, at, range_last(range));
-		if (!region || region->region.last == UINT64_MAX)
-			break;
-		at = region->region.last + 1;
+	/* From the neighbour on one side to that on the other, in one walk if nothing is united. */
+	last += last != UINT64_MAX;
+	low = mem_region_of(mas_find(&mas, last));
+	while (low && (high = mem_region_of(mas_find(&mas, last)))) {
+		first = low->region.first;
+		if (are_alike(low, high) && region_unite(&low->region, &high->region, make_part)) {
+			mas_set(&mas, first);
+			low = mem_region_of(mas_find(&mas, last));
+		} else {
+			low = high;
+		}
 	}
 }

@@ -73,9 +73,15 @@ void range_unprotect_writable(struct guest_mm *mm, const struct range *range)
 {
 	struct mem_region *region;
 
-	for_each_region_in(mm, range, region) if (region->prot & GUEST_MM_WRITE)
-		window_unprotect(region->window, region->region.first,
-				 region->region.last - region->region.first + 1);
+	for_each_region_in(mm, range, region)
+	{
+		gpa_t first = region->region.first;
+		uint64_t size_bytes = region->region.last - first + 1;
+
+		if (region->prot & GUEST_MM_WRITE &&
+		    !window_is_bare(region->window, first, size_bytes))
+			window_unprotect(region->window, first, size_bytes);
+	}
 }
 
 static uint64_t *counter_of(struct guest_mm *mm, const struct operation *op)

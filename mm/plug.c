@@ -168,7 +168,7 @@ static int unplug_drop(struct guest_mm *mm, struct operation *op)
 	(void)mm;
 	if (BROKEN_DISCARD)
 		return 0;
-	return window_discard(op->range.window, op->range.gpa, op->range.size_bytes);
+	return window_drop(op->range.window, op->range.gpa, op->range.size_bytes);
 }
 
 static void unplug_commit(struct guest_mm *mm, struct operation *op)

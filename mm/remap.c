@@ -249,9 +249,9 @@ static int fill_target(struct guest_mm *mm, const struct range *from, const stru
 {
 	int ret = stray_clear(mm, to->gpa, to->size_bytes);
 
-	/* Shared memory: another process may have put pages there. And see that it can be done. */
+	/* Shared memory: another process may have put pages there. */
 	if (!ret)
-		ret = window_discard(to->window, to->gpa, to->size_bytes);
+		ret = window_drop(to->window, to->gpa, to->size_bytes);
 	if (ret)
 		return ret;
 	ret = protect_target(mm, to);
@@ -330,7 +330,7 @@ static void remap_undo(struct guest_mm *mm, struct operation *op)
 static int remap_drop(struct guest_mm *mm, struct operation *op)
 {
 	(void)mm;
-	return window_discard(op->range.window, op->range.gpa, op->range.size_bytes);
+	return window_drop(op->range.window, op->range.gpa, op->range.size_bytes);
 }
 
 /* Pages that were discarded are so at the new place. */

@@ -165,6 +165,14 @@ bool window_is_shared(const struct window *window, gpa_t gpa, uint64_t size_byte
 	return false;
 }
 
+bool window_is_bare(const struct window *window, gpa_t gpa, uint64_t size_bytes)
+{
+	uint64_t run;
+
+	page_bitmap_next_run(&window->present, gpa, gpa + size_bytes, true, &run);
+	return !run && !window_is_shared(window, gpa, size_bytes);
+}
+
 bool window_is_anon(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
 	while (size_bytes) {
@@ -239,6 +247,12 @@ int window_discard(struct window *window, gpa_t gpa, uint64_t size_bytes)
 	return ret;
 }
 
+int window_drop(struct window *window, gpa_t gpa, uint64_t size_bytes)
+{
+	return window_is_bare(window, gpa, size_bytes) ? 0
+						       : window_discard(window, gpa, size_bytes);
+}
+
 int window_reserve(struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
 	int ret = 0;
@@ -260,12 +274,10 @@ int window_reserve(struct window *window, gpa_t gpa, uint64_t size_bytes)
 
 int window_protect(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
-	uint64_t run;
 	int ret = 0;
 
 	/* What comes later comes protected; only a file's pages come by themselves. */
-	page_bitmap_next_run(&window->present, gpa, gpa + size_bytes, true, &run);
-	if (!run && !window_is_shared(window, gpa, size_bytes))
+	if (window_is_bare(window, gpa, size_bytes))
 		return 0;
 
 	while (size_bytes && !ret) {

@@ -117,6 +117,13 @@ static inline uint64_t window_in_mapping(const struct window *window, gpa_t gpa,
 /* Whether others may reach any page of a range through a file. */
 bool window_is_shared(const struct window *window, gpa_t gpa, uint64_t size_bytes);
 
+/*
+ * Whether there is nothing behind a range: no page has its bit, and none can come but by us. So it
+ * has no page and no write protection of userfaultfd's. Context: who might populate it is kept out,
+ * and it has no stray pages.
+ */
+bool window_is_bare(const struct window *window, gpa_t gpa, uint64_t size_bytes);
+
 /* Whether a range is anonymous memory from end to end, and nobody's copy of a file. */
 bool window_is_anon(const struct window *window, gpa_t gpa, uint64_t size_bytes);
 
@@ -146,6 +153,9 @@ int window_fill(struct guest_mm *mm, struct window *window, gpa_t gpa, uint64_t 
  * Return: 0, or what madvise() or fallocate() said.
  */
 int window_discard(struct window *window, gpa_t gpa, uint64_t size_bytes);
+
+/* The same for a plugged range, drained: where nothing is, it costs nothing, however large. */
+int window_drop(struct window *window, gpa_t gpa, uint64_t size_bytes);
 
 /* Where pages are scarce, make those of a plugged range present, and record them. */
 int window_reserve(struct window *window, gpa_t gpa, uint64_t size_bytes);
