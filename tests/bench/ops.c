@@ -4,8 +4,9 @@
  *
  * A cell is OP.SIZE.STATE.REGIONS: plug, unplug, remap or protect; of 2 MiB or 1 GiB; `populated`
  * (every page is there, as the manager puts it: in huge pages) or `empty`; with so many other
- * regions present, a page each. protect makes writable memory read-only. ns: wall-clock time of one
- * operation, the least of a few; nothing else uses the memory.
+ * regions present, a page each. protect makes writable memory read-only. discard is what a balloon
+ * does: of a page, or 2 MiB, inside a region of 1 GiB; the page is one, and not of a huge one. ns:
+ * wall-clock time of one operation, the least of a few; nothing else uses the memory.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,8 @@ enum {
 	PLUG,
 	UNPLUG,
 	REMAP,
-	PROTECT
+	PROTECT,
+	DISCARD
 };
 
 /* In struct cell: @what is the operation, @threads the number of regions. */
@@ -100,6 +102,29 @@ static uint64_t once(const struct cell *cell, struct guest_mm *mm, uint64_t size
 	return start;
 }
 
+/* What a guest gives back, one page or one huge page at a time. */
+static void run_discard(const struct cell *cell)
+{
+	struct guest_mm *mm = mm_with(cell->threads);
+	uint64_t size_bytes = cell->writer & LARGE_FLAG ? SMALL : SAMARA_PAGE_BYTES;
+	gpa_t at = FROM + (cell->writer & LARGE_FLAG ? LARGE / 4 : LARGE / 2);
+	struct samara_error err;
+	uint64_t start, least = UINT64_MAX;
+
+	must(guest_mm_plug(mm, FROM, LARGE, GUEST_MM_RDWR, &err), &err);
+	for (unsigned int times = 15; times; times--) {
+		if (cell->writer & POPULATED_FLAG)
+			must(guest_mm_populate(mm, at, size_bytes, &err), &err);
+		start = cell_now_ns();
+		must(guest_mm_discard(mm, at, size_bytes, &err), &err);
+		start = cell_now_ns() - start;
+		if (start < least)
+			least = start;
+	}
+	must(guest_mm_unplug(mm, FROM, LARGE, &err), &err);
+	cell_value(cell, "ns", (double)least);
+}
+
 static void run(const struct cell *cell)
 {
 	uint64_t size_bytes = cell->writer & LARGE_FLAG ? LARGE : SMALL;
@@ -118,26 +143,29 @@ static void run(const struct cell *cell)
 
 int main(void)
 {
-	static const char *const op[] = {"plug", "unplug", "remap", "protect"};
+	static const char *const op[] = {"plug", "unplug", "remap", "protect", "discard"};
 	static const unsigned int regions[] = {10, 1000, 1000000};
-	static struct cell cells[48];
-	static char names[48][48];
+	static struct cell cells[60];
+	static char names[60][48];
 	unsigned int count = 0;
 
-	for (int what = PLUG; what <= PROTECT; what++)
+	for (int what = PLUG; what <= DISCARD; what++)
 		for (int kind = 0; kind < 4; kind++)
 			for (unsigned int i = 0; i < 3; i++) {
 				/* What is not plugged yet is not populated. */
 				if (what == PLUG && kind & POPULATED_FLAG)
 					continue;
 				snprintf(names[count], sizeof(names[0]), "%s.%s.%s.%u", op[what],
-					 kind & LARGE_FLAG ? "1G" : "2M",
+					 what == DISCARD     ? kind & LARGE_FLAG ? "2M" : "4K"
+					 : kind & LARGE_FLAG ? "1G"
+							     : "2M",
 					 kind & POPULATED_FLAG ? "populated" : "empty", regions[i]);
-				cells[count] = (struct cell){.name = names[count],
-							     .run = run,
-							     .threads = regions[i],
-							     .what = what,
-							     .writer = kind};
+				cells[count] =
+					(struct cell){.name = names[count],
+						      .run = what == DISCARD ? run_discard : run,
+						      .threads = regions[i],
+						      .what = what,
+						      .writer = kind};
 				count++;
 			}
 	return cell_serve(cells, count);
