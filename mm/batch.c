@@ -20,6 +20,23 @@ static const struct {
 	[GUEST_MM_OP_REBACK] = {&reback_operation, "reback"},
 };
 
+static int translate_reback(struct operation *op, struct samara_error *err)
+{
+	int kind = op->memory ? (int)op->memory->kind : -1;
+
+	switch (kind) {
+	case GUEST_MM_MEMORY_FILE:
+	case GUEST_MM_MEMORY_OWN:
+		return 0;
+	case GUEST_MM_MEMORY_HUGE:
+	case GUEST_MM_MEMORY_NODE:
+		op->kind = &place_operation;
+		return 0;
+	default:
+		return range_error(err, &op->range, -EINVAL, "%d is no kind of memory", kind);
+	}
+}
+
 static int translate(struct operation *op, const struct guest_mm_op *from, struct samara_error *err)
 {
 	if ((unsigned int)from->op >= sizeof(kinds) / sizeof(kinds[0]))
@@ -36,13 +53,7 @@ static int translate(struct operation *op, const struct guest_mm_op *from, struc
 		op->to = (struct range){.operation = "remap to",
 					.gpa = from->new_gpa,
 					.size_bytes = from->size_bytes};
-	if (from->op == GUEST_MM_OP_REBACK &&
-	    (!from->memory || (from->memory->kind != GUEST_MM_MEMORY_FILE &&
-			       from->memory->kind != GUEST_MM_MEMORY_OWN)))
-		return range_error(
-			err, &op->range, -EINVAL,
-			"in a batch only another file, or the window's own memory again");
-	return 0;
+	return from->op == GUEST_MM_OP_REBACK ? translate_reback(op, err) : 0;
 }
 
 static int no_memory(size_t count, gpa_t first, struct samara_error *err)

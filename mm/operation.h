@@ -77,6 +77,7 @@ extern const struct operation_kind protect_operation;                /* protect.
 extern const struct operation_kind remap_operation;                  /* remap.c */
 extern const struct operation_kind discard_operation;                /* discard.c */
 extern const struct operation_kind reback_operation;                 /* reback.c */
+extern const struct operation_kind place_operation;                  /* place.c */
 
 /**
  * struct operation - one on its way; all of it belongs to the thread that runs it
@@ -104,6 +105,14 @@ struct operation {
  */
 int operations_run(struct guest_mm *mm, struct operation *ops, size_t count,
 		   struct samara_error *err);
+
+/**
+ * place_range() - have other pages behind a range: huge ones, or a NUMA node's
+ *
+ * By itself, and not as a place_operation: holds a piece at a time and locks nothing for writing.
+ */
+int place_range(struct guest_mm *mm, struct range *range, const struct guest_mm_memory *memory,
+		struct samara_error *err);
 
 /* Prepare an operation's stores: @undo over @undo_range, @erase over @erase_range. */
 void operation_set_undo(struct guest_mm *mm, struct operation *op, const struct range *range);

@@ -27,11 +27,6 @@
 #include "mm/operation.h"
 #include "mm/trace.h"
 
-/* Linux include/uapi/asm-generic/mman-common.h, 6.1 */
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 /**
  * struct reback - what is prepared: the new memory, mapped at @stage
  */
@@ -427,75 +422,6 @@ const struct operation_kind reback_operation = {
 	.counter = offsetof(struct mm_counters, rebacks),
 };
 
-/* ---- Other pages behind the same mapping ------------------------------------------------------ */
-
-/* Have the kernel make huge pages of what is held. */
-static int collapse(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, uint64_t size_bytes,
-		    struct samara_error *err)
-{
-	gpa_t first = (gpa + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
-	gpa_t end = (gpa + size_bytes) & ~(HUGE_BYTES - 1);
-	int ret;
-
-	if (!window_is_anon(region->window, gpa, size_bytes))
-		return samara_error_set(err, -EOPNOTSUPP, "only anonymous memory can become huge");
-	if (!(region->prot & GUEST_MM_WRITE))
-		return samara_error_set(err, -EACCES, "read-only memory is protected page by page");
-	/* The kernel makes none of what has missing pages. */
-	ret = populate_range(mm, region, gpa, size_bytes);
-	if (!ret && first < end &&
-	    madvise(window_hva(region->window, first), end - first, MADV_COLLAPSE))
-		ret = -errno;
-	if (ret == -EAGAIN || ret == -EBUSY)
-		return samara_error_set(err, -EBUSY,
-					"some pages are in use by the kernel; try again");
-	return ret ? samara_error_set(err, ret, "huge pages: %s", strerror(-ret)) : 0;
-}
-
-static int exchange_pages(struct guest_mm *mm, const struct range *range,
-			  const struct guest_mm_memory *memory, gpa_t *at, struct samara_error *err)
-{
-	/* Piece by piece: a writer that wants the range waits for one piece at most. */
-	gpa_t block = *at | (HUGE_BYTES - 1);
-	gpa_t end = range_last(range) < block ? range_last(range) : block;
-	struct region_guard guard;
-	struct region *region = region_read_lock_range(mm->tree, *at, *at, end, &guard);
-	int ret;
-
-	if (!region)
-		return samara_error_set(err, -ENOENT, "nothing is plugged at %#llx",
-					(unsigned long long)*at);
-	end = guard.last;
-	if (memory->kind == GUEST_MM_MEMORY_NODE)
-		ret = numa_migrate(window_hva(range->window, *at), end - *at + 1, memory->node,
-				   err);
-	else
-		ret = collapse(mm, mem_region_of(region), *at, end - *at + 1, err);
-	region_read_unlock(&guard);
-	*at = end + 1;
-	return ret;
-}
-
-static int reback_in_place(struct guest_mm *mm, struct range *range,
-			   const struct guest_mm_memory *memory, struct samara_error *err)
-{
-	gpa_t at = range->gpa;
-	int ret = range_check(mm, range, err);
-
-	if (ret)
-		goto out;
-	do
-		ret = exchange_pages(mm, range, memory, &at, err);
-	while (!ret && at - 1 != range_last(range));
-	if (ret)
-		samara_error_prefix(err, "%s %#llx+%#llx", range->operation,
-				    (unsigned long long)range->gpa,
-				    (unsigned long long)range->size_bytes);
-out:
-	mm_count(ret ? &mm->counters.failed_operations : &mm->counters.rebacks, 1);
-	return ret;
-}
-
 int guest_mm_reback(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 		    const struct guest_mm_memory *memory, struct samara_error *err)
 {
@@ -511,7 +437,7 @@ int guest_mm_reback(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 		return operations_run(mm, &op, 1, err);
 	case GUEST_MM_MEMORY_HUGE:
 	case GUEST_MM_MEMORY_NODE:
-		return reback_in_place(mm, &op.range, memory, err);
+		return place_range(mm, &op.range, memory, err);
 	default:
 		mm_count(&mm->counters.failed_operations, 1);
 		return range_error(err, &op.range, -EINVAL, "%d is no kind of memory",

@@ -344,7 +344,7 @@ struct guest_mm_op {
 	uint64_t size_bytes;
 	gpa_t new_gpa;                        /* remap */
 	unsigned int prot;                    /* plug, protect */
-	const struct guest_mm_memory *memory; /* reback: a file, or the window's own */
+	const struct guest_mm_memory *memory; /* reback */
 };
 
 /**
@@ -352,7 +352,8 @@ struct guest_mm_op {
  * @count: up to GUEST_MM_BATCH_MAX
  *
  * No two of them touch the same address; a remap touches its source and its target. Nobody sees
- * a part of them done in what it holds: all regions are locked until all is done.
+ * a part of them done in what it holds: all regions are locked until all is done. What makes pages
+ * huge, or a node's, and is followed by an error, may leave them so: the guest does not see it.
  *
  * Return: also -EINVAL (two overlap), -E2BIG; the error names the operation.
  */

@@ -127,6 +127,62 @@ static void test_batch_is_refused(void **state)
 	assert_int_equal(stats(f).protects, 4); /* prepare()'s, with its settle() */
 }
 
+/* Huge pages and a node's are had in a batch, too; where they cannot be, nothing else is done. */
+static void test_pages_in_a_batch(void **state)
+{
+	const uint64_t huge_bytes = UINT64_C(2) << 20, pages = huge_bytes / PAGE;
+	const struct guest_mm_memory huge = {.kind = GUEST_MM_MEMORY_HUGE};
+	const struct guest_mm_memory nowhere = {.kind = GUEST_MM_MEMORY_NODE, .node = 1023};
+	struct guest_mm_memory node = {.kind = GUEST_MM_MEMORY_NODE};
+	struct guest_mm_op ops[] = {
+		{.op = GUEST_MM_OP_REBACK,
+		 .gpa = BASE + huge_bytes,
+		 .size_bytes = huge_bytes,
+		 .memory = &huge},
+		{.op = GUEST_MM_OP_REBACK, .gpa = BASE, .size_bytes = 64 * PAGE, .memory = &node},
+		{.op = GUEST_MM_OP_DISCARD, .gpa = BASE + 64 * PAGE, .size_bytes = PAGE},
+	};
+	struct fixture *f = *state;
+	struct guest_mm_usage usage;
+	struct listing before;
+	struct samara_error err;
+	int ret;
+
+	plug(f, BASE, 2 * huge_bytes, GUEST_MM_RDWR);
+	fill(f, BASE, 65 * PAGE);
+	for (uint64_t i = 0; i < pages; i += 32) /* a page here and there */
+		fill(f, BASE + huge_bytes + i * PAGE, PAGE);
+	before = list(f);
+	ops[1].memory = &nowhere;
+	assert_int_equal(guest_mm_batch(f->mm, &ops[1], 2, &err), -ENODEV);
+	assert_non_null(strstr(err.text, "reback 0x100000000+0x40000: "));
+	assert_same(f, &before);
+	expect_fill(f, BASE, 65 * PAGE, BASE);
+	ops[1].memory = &node;
+	ret = guest_mm_batch(f->mm, ops, COUNT(ops), &err);
+	expect_fill(f, BASE, 64 * PAGE, BASE);
+	for (uint64_t i = 0; i < pages; i += 32)
+		expect_fill(f, BASE + huge_bytes + i * PAGE, PAGE, BASE + huge_bytes + i * PAGE);
+	if (f->mode->backing != GUEST_MM_ANON) {
+		assert_int_equal(ret, -EOPNOTSUPP);
+		expect_fill(f, BASE + 64 * PAGE, PAGE, BASE + 64 * PAGE);
+		return;
+	}
+	if (ret) {
+		print_message("# SKIP the host makes no huge pages: %s\n", err.text);
+		skip();
+	}
+	expect_zeros(f, BASE + 64 * PAGE, PAGE);
+	ok(guest_mm_get_usage(f->mm, BASE + huge_bytes, huge_bytes, &usage, &err), &err);
+	assert_int_equal(usage.huge_pages, pages);
+	assert_int_equal(stats(f).rebacks, 2);
+	EXPECT_REGIONS(f, BASE, 2 * huge_bytes, 3, );
+	protect(f, BASE + huge_bytes, PAGE, GUEST_MM_READ);
+	before = list(f);
+	assert_int_equal(guest_mm_batch(f->mm, ops, COUNT(ops), &err), -EACCES);
+	assert_same(f, &before);
+}
+
 /* A thousand single pages. */
 static void test_large_batch(void **state)
 {
@@ -235,6 +291,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		MM_TEST(test_batch),
 		MM_TEST(test_batch_is_refused),
+		MM_TEST(test_pages_in_a_batch),
 		MM_TEST(test_large_batch),
 		MM_TEST(test_batch_without_memory),
 		MM_TEST(test_batch_where_system_calls_fail),
