@@ -58,6 +58,9 @@ uint64_t cell_kept_off_ns(void)
 
 unsigned int cell_cpus(void)
 {
+	/* In a process that serves nobody. */
+	if (!CPU_COUNT(&allowed))
+		sched_getaffinity(0, sizeof(allowed), &allowed);
 	return (unsigned int)CPU_COUNT(&allowed);
 }
 

@@ -8,13 +8,16 @@
  * 2 MiB are plugged, touched, moved and unplugged without a pause; `hold1ms`, a writer marks that
  * region, keeps it for 1 ms, and lets it go, without a pause; `control`, the same as churn but in
  * another guest_mm of this process: what is slower than quiet there is the host's doing (its mmap_lock,
- * TLB shootdowns, the caches), since the two share no lock of ours.
+ * TLB shootdowns, the caches), since the two share no lock of ours; `outside`, the same in another
+ * process, which shares no lock of the host's for one address space either.
  *
  * p50, p99, p999, max of one slice's accesses, in ns of wall-clock time.
  */
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <samara/guest_mm.h>
 
@@ -37,12 +40,14 @@ enum {
 	QUIET,
 	CHURN,
 	HOLD,
-	CONTROL
+	CONTROL,
+	OUTSIDE
 };
 
 static struct guest_mm *mm, *other_mm;
-static uint32_t stop;
+static uint32_t *stop; /* shared with the other process */
 static uint64_t *sample;
+static int outside[2]; /* a byte to the other process starts it, a byte back says that it is over */
 
 static void *churn_main(void *arg)
 {
@@ -50,7 +55,7 @@ static void *churn_main(void *arg)
 	struct guest_mm_pin pin;
 
 	cell_on_cpu(1);
-	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+	while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
 		guest_mm_plug(own, A_GPA, A_BYTES, GUEST_MM_RDWR, NULL);
 		if (!guest_mm_pin(own, A_GPA, A_BYTES, true, &pin))
 			guest_mm_unpin(&pin);
@@ -67,7 +72,7 @@ static void *hold_main(void *arg)
 	(void)arg;
 	cell_on_cpu(1);
 	guest_mm_plug(mm, A_GPA, A_BYTES, GUEST_MM_RDWR, NULL);
-	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+	while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
 		lock_tree_write(mm->tree);
 		region_start_write(region_find(mm->tree, A_GPA));
 		region_drain(mm->tree);
@@ -76,6 +81,72 @@ static void *hold_main(void *arg)
 	}
 	guest_mm_unplug(mm, A_GPA, A_BYTES, NULL);
 	return NULL;
+}
+
+static struct guest_mm *make_mm(void)
+{
+	struct guest_mm_config config = {.fault_around_pages = 1};
+	struct guest_mm *made;
+
+	if (guest_mm_create(&config, &made, NULL) ||
+	    guest_mm_add_window(made, B_GPA, UINT64_C(4) << 30, GUEST_MM_ANON, NULL))
+		exit(1);
+	return made;
+}
+
+/* Before this process has any threads. */
+static int start_outside(void)
+{
+	int to[2], from[2];
+	char byte;
+
+	if (pipe(to) || pipe(from))
+		return -1;
+	switch (fork()) {
+	case -1:
+		return -1;
+	case 0:
+		close(to[1]);
+		close(from[0]);
+		other_mm = make_mm();
+		while (read(to[0], &byte, 1) == 1) {
+			churn_main(other_mm);
+			if (write(from[1], &byte, 1) != 1)
+				break;
+		}
+		_exit(0);
+	}
+	close(to[0]);
+	close(from[1]);
+	outside[0] = from[0];
+	outside[1] = to[1];
+	return 0;
+}
+
+/* Another thread, or process. */
+static void start_writer(int kind, pthread_t *writer)
+{
+	__atomic_store_n(stop, 0, __ATOMIC_SEQ_CST);
+	if (kind == OUTSIDE) {
+		if (write(outside[1], "", 1) != 1)
+			exit(1);
+	} else if (kind != QUIET) {
+		pthread_create(writer, NULL, kind == HOLD ? hold_main : churn_main,
+			       kind == CONTROL ? other_mm : mm);
+	}
+}
+
+static void stop_writer(int kind, pthread_t writer)
+{
+	char byte;
+
+	__atomic_store_n(stop, 1, __ATOMIC_SEQ_CST);
+	if (kind == OUTSIDE) {
+		if (read(outside[0], &byte, 1) != 1)
+			exit(1);
+	} else if (kind != QUIET) {
+		pthread_join(writer, NULL);
+	}
 }
 
 static int compare(const void *a, const void *b)
@@ -110,21 +181,16 @@ static unsigned int measure(int what)
 
 static void run(const struct cell *cell)
 {
-	pthread_t writer;
+	pthread_t writer = 0;
 	unsigned int count;
 
 	guest_mm_plug(mm, B_GPA, B_PAGES * PAGE, GUEST_MM_RDWR, NULL);
 	if (cell->what == PIN)
 		guest_mm_populate(mm, B_GPA, B_PAGES * PAGE, NULL);
-	__atomic_store_n(&stop, 0, __ATOMIC_SEQ_CST);
-	if (cell->writer != QUIET)
-		pthread_create(&writer, NULL, cell->writer == HOLD ? hold_main : churn_main,
-			       cell->writer == CONTROL ? other_mm : mm);
+	start_writer(cell->writer, &writer);
 	cell_on_cpu(0);
 	count = measure(cell->what);
-	__atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
-	if (cell->writer != QUIET)
-		pthread_join(writer, NULL);
+	stop_writer(cell->writer, writer);
 	guest_mm_unplug(mm, B_GPA, B_PAGES * PAGE, NULL);
 	qsort(sample, count, sizeof(*sample), compare);
 	cell_value(cell, "p50.ns", (double)sample[count / 2]);
@@ -140,14 +206,14 @@ int main(void)
 		{"fault.hold1ms", run, 1, FAULT, HOLD},    {"pin.quiet", run, 1, PIN, QUIET},
 		{"fault.control", run, 1, FAULT, CONTROL}, {"pin.control", run, 1, PIN, CONTROL},
 		{"pin.churn", run, 1, PIN, CHURN},         {"pin.hold1ms", run, 1, PIN, HOLD},
+		{"fault.outside", run, 1, FAULT, OUTSIDE}, {"pin.outside", run, 1, PIN, OUTSIDE},
 	};
-	struct guest_mm_config config = {.fault_around_pages = 1};
 
 	sample = calloc(PINS, sizeof(*sample));
-	if (!sample || guest_mm_create(&config, &mm, NULL) ||
-	    guest_mm_create(&config, &other_mm, NULL) ||
-	    guest_mm_add_window(other_mm, B_GPA, UINT64_C(4) << 30, GUEST_MM_ANON, NULL) ||
-	    guest_mm_add_window(mm, B_GPA, UINT64_C(4) << 30, GUEST_MM_ANON, NULL))
+	stop = mmap(NULL, sizeof(*stop), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!sample || stop == MAP_FAILED || start_outside())
 		return 1;
+	mm = make_mm();
+	other_mm = make_mm();
 	return cell_serve(cells, sizeof(cells) / sizeof(cells[0]));
 }
