@@ -84,11 +84,13 @@ extern const struct operation_kind place_operation;                  /* place.c 
  * @range: what it works on
  * @to: remap: the target
  * @lend: discard: the guest will not use the pages for now
+ * @bare: remap: there is nothing to move
  * @undo, @erase: stores that are prepared; protect stores its region by @erase
  */
 struct operation {
 	const struct operation_kind *kind;
 	struct range range, to;
+	bool bare;
 	unsigned int prot;
 	bool lend;
 	const struct guest_mm_memory *memory; /* reback: what is wanted */

@@ -52,12 +52,33 @@ bool page_bitmap_test(const struct page_bitmap *map, gpa_t gpa)
 	return word >> (page % WORD_PAGES) & 1;
 }
 
+/* Eight groups at a time, where they begin at a multiple of eight. */
+#define EIGHT 8u
+typedef uint64_t __attribute__((may_alias)) eight_groups;
+
+static bool eight_are_empty(const struct page_bitmap *map, uint64_t group)
+{
+	uint64_t groups = (map->pages + GROUP_PAGES - 1) / GROUP_PAGES;
+
+	return group % EIGHT == 0 && group + EIGHT <= groups &&
+	       !__atomic_load_n((const eight_groups *)&map->groups[group], __ATOMIC_RELAXED);
+}
+
 /* The first page from @page on whose group has bits; @end if there is none. */
 static uint64_t skip_empty(const struct page_bitmap *map, uint64_t page, uint64_t end)
 {
-	while (page < end && !__atomic_load_n(&map->groups[page / GROUP_PAGES], __ATOMIC_RELAXED))
-		page = page - page % GROUP_PAGES + GROUP_PAGES;
-	return page < end ? page : end;
+	while (page < end) {
+		uint64_t group = page / GROUP_PAGES;
+
+		if (eight_are_empty(map, group))
+			group += EIGHT;
+		else if (!__atomic_load_n(&map->groups[group], __ATOMIC_RELAXED))
+			group++;
+		else
+			return page;
+		page = group * GROUP_PAGES;
+	}
+	return end;
 }
 
 /* The bits of one word that belong to pages [page, end), and where the next word starts. */
@@ -109,9 +130,9 @@ uint64_t page_bitmap_clear(struct page_bitmap *map, gpa_t gpa, uint64_t size_byt
 			mask & __atomic_fetch_and(word, ~mask, __ATOMIC_RELEASE));
 	}
 	/* Nobody else sets bits of these: they are inside the range, which is the caller's. */
-	first = (first + GROUP_PAGES - 1) / GROUP_PAGES;
-	for (; changed && (first + 1) * GROUP_PAGES <= end; first++)
-		__atomic_store_n(&map->groups[first], 0, __ATOMIC_RELAXED);
+	first = (first + GROUP_PAGES - 1) / GROUP_PAGES * GROUP_PAGES;
+	for (; (first = skip_empty(map, first, end)) + GROUP_PAGES <= end; first += GROUP_PAGES)
+		__atomic_store_n(&map->groups[first / GROUP_PAGES], 0, __ATOMIC_RELAXED);
 	if (changed)
 		__atomic_fetch_sub(&map->set, changed, __ATOMIC_RELAXED);
 	return changed;
@@ -152,6 +173,13 @@ static uint64_t find_bit(const struct page_bitmap *map, uint64_t page, uint64_t 
 			return page - page % WORD_PAGES + (uint64_t)__builtin_ctzll(word);
 	}
 	return end;
+}
+
+bool page_bitmap_is_fresh(const struct page_bitmap *map, gpa_t gpa, uint64_t size_bytes)
+{
+	uint64_t page = page_index(map, gpa), end = page + (size_bytes >> SAMARA_PAGE_SHIFT);
+
+	return skip_empty(map, page, end) == end;
 }
 
 gpa_t page_bitmap_next_run(const struct page_bitmap *map, gpa_t gpa, gpa_t end, bool value,

@@ -26,6 +26,12 @@ struct page_bitmap {
 	uint64_t set;    /* a: how many bits are */
 };
 
+/*
+ * Whether no bit of the 16 MiB that each page of a range is in was set since they were last cleared
+ * as a whole. That none of its own is set does not tell so much.
+ */
+bool page_bitmap_is_fresh(const struct page_bitmap *map, gpa_t gpa, uint64_t size_bytes);
+
 /* All bits 0; no memory is used before they are set. Return: 0, -ENOMEM. */
 int page_bitmap_init(struct page_bitmap *map, gpa_t gpa, uint64_t size_bytes);
 void page_bitmap_destroy(struct page_bitmap *map);

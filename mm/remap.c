@@ -304,6 +304,7 @@ static int remap_prepare(struct guest_mm *mm, struct operation *op, struct samar
 
 	if (ret)
 		return range_error(err, &op->range, ret, "%s", strerror(-ret));
+	op->bare = window_is_bare(op->range.window, op->range.gpa, op->range.size_bytes);
 	operation_set_undo(mm, op, &op->to);
 	operation_set_erase(mm, op, &op->range);
 	ret = publish_target(mm, op);
@@ -330,7 +331,10 @@ static void remap_undo(struct guest_mm *mm, struct operation *op)
 static int remap_drop(struct guest_mm *mm, struct operation *op)
 {
 	(void)mm;
-	return window_drop(op->range.window, op->range.gpa, op->range.size_bytes);
+	if (op->bare)
+		return 0;
+	/* What was moved page by page leaves page tables behind. */
+	return window_discard(op->range.window, op->range.gpa, op->range.size_bytes);
 }
 
 /* Pages that were discarded are so at the new place. */

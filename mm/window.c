@@ -167,10 +167,8 @@ bool window_is_shared(const struct window *window, gpa_t gpa, uint64_t size_byte
 
 bool window_is_bare(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
-	uint64_t run;
-
-	page_bitmap_next_run(&window->present, gpa, gpa + size_bytes, true, &run);
-	return !run && !window_is_shared(window, gpa, size_bytes);
+	return page_bitmap_is_fresh(&window->present, gpa, size_bytes) &&
+	       !window_is_shared(window, gpa, size_bytes);
 }
 
 bool window_is_anon(const struct window *window, gpa_t gpa, uint64_t size_bytes)
@@ -274,10 +272,12 @@ int window_reserve(struct window *window, gpa_t gpa, uint64_t size_bytes)
 
 int window_protect(const struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
+	uint64_t run;
 	int ret = 0;
 
 	/* What comes later comes protected; only a file's pages come by themselves. */
-	if (window_is_bare(window, gpa, size_bytes))
+	page_bitmap_next_run(&window->present, gpa, gpa + size_bytes, true, &run);
+	if (!run && !window_is_shared(window, gpa, size_bytes))
 		return 0;
 
 	while (size_bytes && !ret) {

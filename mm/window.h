@@ -118,9 +118,9 @@ static inline uint64_t window_in_mapping(const struct window *window, gpa_t gpa,
 bool window_is_shared(const struct window *window, gpa_t gpa, uint64_t size_bytes);
 
 /*
- * Whether there is nothing behind a range: no page has its bit, and none can come but by us. So it
- * has no page and no write protection of userfaultfd's. Context: who might populate it is kept out,
- * and it has no stray pages.
+ * Whether nothing is behind a range, and nothing has been since it was last given back as a whole: no
+ * page, no write protection, and no page table, which would be in the way of huge pages. Context:
+ * who might populate it is kept out, and it has no stray pages.
  */
 bool window_is_bare(const struct window *window, gpa_t gpa, uint64_t size_bytes);
 
@@ -154,7 +154,7 @@ int window_fill(struct guest_mm *mm, struct window *window, gpa_t gpa, uint64_t 
  */
 int window_discard(struct window *window, gpa_t gpa, uint64_t size_bytes);
 
-/* The same for a plugged range, drained: where nothing is, it costs nothing, however large. */
+/* The same for a plugged range, drained: where nothing was, it costs nothing, however large. */
 int window_drop(struct window *window, gpa_t gpa, uint64_t size_bytes);
 
 /* Where pages are scarce, make those of a plugged range present, and record them. */
