@@ -218,6 +218,17 @@ $(B)/tests/bench/versus $(BENCH_CELLS):
 	@echo "  LD      $@" >&2
 	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) -o $@ $^ $(MM_LIBS) -pthread
 
+# samara beside QEMU, in the lab. What runs there stands alone.
+HOTPLUG := $(B)/tests/bench/hotplug
+
+bench-hotplug: $(HOTPLUG)/meter $(HOTPLUG)/agent $(B)/tests/bench/versus
+	$(Q)tests/bench/hotplug/run $(HOTPLUG) $(B)/tests/bench/versus
+$(HOTPLUG)/meter: $(patsubst %,$(O)/tests/bench/hotplug/%.o,meter qmp share)
+$(HOTPLUG)/agent: $(O)/tests/bench/hotplug/agent.o
+$(HOTPLUG)/meter $(HOTPLUG)/agent:
+	@echo "  LD      $@" >&2
+	$(Q)mkdir -p $(@D) && $(CC) -static -o $@ $^
+
 bench-sim:
 	$(Q)python3 tests/bench/sim/sim.py --out build/sim $(ARGS)
 	$(Q)gnuplot -e "folder='build/sim'" tests/bench/sim/plot.gp && echo "build/sim: sim.json, sim.svg, sim.png"
