@@ -223,7 +223,7 @@ HOTPLUG := $(B)/tests/bench/hotplug
 
 bench-hotplug: $(HOTPLUG)/meter $(HOTPLUG)/agent $(B)/tests/bench/versus
 	$(Q)tests/bench/hotplug/run $(HOTPLUG) $(B)/tests/bench/versus
-$(HOTPLUG)/meter: $(patsubst %,$(O)/tests/bench/hotplug/%.o,meter qmp share)
+$(HOTPLUG)/meter: $(patsubst %,$(O)/tests/bench/hotplug/%.o,meter qmp share trace)
 $(HOTPLUG)/agent: $(O)/tests/bench/hotplug/agent.o
 $(HOTPLUG)/meter $(HOTPLUG)/agent:
 	@echo "  LD      $@" >&2

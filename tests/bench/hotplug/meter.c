@@ -3,16 +3,12 @@
  * meter WAY BASE_MIB SIZES ROUNDS NAME:PID:SOCKET:CONSOLE...
  *
  * Has virtual machines plug and unplug memory by turns, in WAY virtio-mem, dimm or balloon, and
- * takes the time from the QMP request to the agent's signal for the last 128 MiB (signals.h). While
- * one is measured the others are stopped. SIZES is in MiB, separated by commas. A balloon leaves
+ * takes the time from the QMP request to the signal of the guest's agent for the last 128 MiB. While one is measured the others are stopped. SIZES is in MiB, separated by commas. A balloon leaves
  * BASE_MIB, less what it takes.
  *
  * Prints for each: "NAME WAY.OP.SIZE ms of-it-the-VMM's-ms of-that-in-exits-ms".
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +19,7 @@
 #include "tests/bench/hotplug/qmp.h"
 #include "tests/bench/hotplug/share.h"
 #include "tests/bench/hotplug/signals.h"
+#include "tests/bench/hotplug/trace.h"
 
 #define VMS_MAX     4
 #define SETTLE_US   500000
@@ -34,8 +31,6 @@ struct vm {
 	const char *name;
 	struct qmp qmp;
 	struct share share;
-	int console;
-	FILE *log; /* what else is on its console */
 };
 
 /**
@@ -54,6 +49,7 @@ struct way {
 };
 
 static uint64_t base_mib;
+static int signals; /* trace_open_signals() */
 
 static void die(const char *name, const char *what)
 {
@@ -165,35 +161,32 @@ static const struct way ways[] = {
 
 /* ---- One measurement --------------------------------------------------------------------------- */
 
-/* Read the console up to the first such signal. Return: whether it came. */
-static bool heard(struct vm *vm, int signal)
-{
-	char byte;
-
-	while (read(vm->console, &byte, 1) == 1) {
-		if (byte == signal)
-			return true;
-		fputc(byte, vm->log);
-	}
-	return false;
-}
-
-static void wait_signals(struct vm *vm, int signal, uint64_t count)
+/* Wait for so many signals, and for the answer to the request. Return: when the last signal was, us. */
+static uint64_t wait_signals(struct vm *vm, int wanted, uint64_t count)
 {
 	struct pollfd fds[] = {
-		{.fd = vm->console, .events = POLLIN},
+		{.fd = signals, .events = POLLIN},
 		{.fd = vm->qmp.fd, .events = POLLIN},
 	};
 	bool answered = false;
+	uint64_t time_us, last_us = 0;
+	int signal;
 
 	while (count || !answered) {
 		if (poll(fds, 2, PATIENCE_MS) < 1)
 			die(vm->name, "the guest does not come to an end");
 		if (fds[1].revents && qmp_take(&vm->qmp))
 			answered = true;
-		while (count && heard(vm, signal))
+		while ((signal = trace_next_signal(signals, &time_us)) > 0) {
+			if (signal != wanted || !count)
+				die(vm->name, "the guest's memory goes the wrong way");
+			last_us = time_us;
 			count--;
+		}
+		if (signal < 0)
+			die("tracing", strerror(-signal));
 	}
+	return last_us;
 }
 
 static double now_ms(void)
@@ -218,8 +211,7 @@ static void measure(struct vm *vm, const struct way *way, bool plug, uint64_t mi
 		die("tracing", strerror(-ret));
 	start = now_ms();
 	(plug ? way->plug : way->unplug)(vm, mib);
-	wait_signals(vm, plug ? SIGNAL_COME : SIGNAL_GONE, mib / SIGNAL_MIB);
-	end = now_ms();
+	end = (double)wait_signals(vm, plug ? SIGNAL_COME : SIGNAL_GONE, mib / SIGNAL_MIB) / 1e3;
 	ret = share_end(&vm->share);
 	if (ret)
 		die("tracing", strerror(-ret));
@@ -241,9 +233,28 @@ static void measure_both(struct vm *vm, const struct way *way, uint64_t mib)
 
 /* ---- The run ------------------------------------------------------------------------------------ */
 
+/* The guest's console is kept in a file. A guest that goes down takes the VMM's connection with it. */
+static void wait_ready(struct vm *vm, const char *console)
+{
+	static char text[65536];
+	size_t length = 0;
+	FILE *file;
+
+	do {
+		qmp_take(&vm->qmp);
+		usleep(LOOK_US);
+		file = fopen(console, "r");
+		if (file) {
+			length = fread(text, 1, sizeof(text) - 1, file);
+			fclose(file);
+		}
+		text[length] = 0;
+	} while (!strstr(text, SIGNAL_READY));
+}
+
 static void open_vm(struct vm *vm, char *text)
 {
-	char *pid, *socket, *console, path[256];
+	char *pid, *socket, *console;
 
 	vm->name = strtok(text, ":");
 	pid = strtok(NULL, ":");
@@ -251,19 +262,8 @@ static void open_vm(struct vm *vm, char *text)
 	console = strtok(NULL, ":");
 	if (!console)
 		die(text, "not NAME:PID:SOCKET:CONSOLE");
-	snprintf(path, sizeof(path), "%s.log", console);
-	vm->log = fopen(path, "w");
-	/* For writing, too: so it has no end. */
-	vm->console = open(console, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (!vm->log || vm->console < 0)
-		die(console, strerror(errno));
-	setlinebuf(vm->log);
 	qmp_open(&vm->qmp, vm->name, socket);
-	while (!heard(vm, SIGNAL_READY)) {
-		if (kill(atoi(pid), 0))
-			die(vm->name, "it has ended");
-		usleep(LOOK_US);
-	}
+	wait_ready(vm, console);
 	usleep(2 * SETTLE_US);
 	if (share_find(&vm->share, atoi(pid)))
 		die(vm->name, "its vCPU's thread is not found");
@@ -285,6 +285,9 @@ int main(int argc, char **argv)
 				"NAME:PID:SOCKET:CONSOLE...\n");
 		return 2;
 	}
+	signals = trace_open_signals();
+	if (signals < 0)
+		die("tracing", strerror(-signals));
 	base_mib = strtoull(argv[2], NULL, 10);
 	for (int i = 5; i < argc && vm_count < VMS_MAX; i++)
 		open_vm(&vms[vm_count++], argv[i]);

@@ -3,27 +3,15 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#define TRACING   "/sys/kernel/tracing/"
+#include "tests/bench/hotplug/trace.h"
+
 #define TRACE_KIB "16384"
-
-static int put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC), ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-	return ret;
-}
 
 /* "vCPU 0" in samara, "CPU 0/KVM" in QEMU. */
 int share_find(struct share *share, pid_t pid)
@@ -82,47 +70,41 @@ int share_begin(struct share *share)
 	int ret;
 
 	snprintf(pid, sizeof(pid), "%d", share->vcpu);
-	ret = put(TRACING "tracing_on", "0");
+	ret = trace_put(TRACING "tracing_on", "0");
 	if (!ret)
-		ret = put(TRACING "buffer_size_kb", TRACE_KIB);
+		ret = trace_put(TRACING "buffer_size_kb", TRACE_KIB);
 	if (!ret)
-		ret = put(TRACING "set_event_pid", pid);
+		ret = trace_put(TRACING "trace_clock", "mono");
 	if (!ret)
-		ret = put(TRACING "events/kvm/kvm_userspace_exit/enable", "1");
+		ret = trace_put(TRACING "set_event_pid", pid);
+	if (!ret)
+		ret = trace_put(TRACING "events/kvm/kvm_userspace_exit/enable", "1");
 	/* ioctl(2) is 16 on x86-64 (arch/x86/entry/syscalls/syscall_64.tbl). */
 	if (!ret)
-		ret = put(TRACING "events/raw_syscalls/sys_enter/filter", "id == 16");
+		ret = trace_put(TRACING "events/raw_syscalls/sys_enter/filter", "id == 16");
 	if (!ret)
-		ret = put(TRACING "events/raw_syscalls/sys_enter/enable", "1");
+		ret = trace_put(TRACING "events/raw_syscalls/sys_enter/enable", "1");
 	if (!ret)
-		ret = put(TRACING "trace", "");
+		ret = trace_put(TRACING "trace", "");
 	share->others_ns = others_ns(share);
 	if (!ret)
-		ret = put(TRACING "tracing_on", "1");
+		ret = trace_put(TRACING "tracing_on", "1");
 	return ret;
 }
 
-/*
- * "  COMM-TID [000] FLAGS SECONDS.MICROSECONDS: EVENT: ...". COMM may hold spaces. KVM_RUN is 0xae80
- * (linux/kvm.h), second argument of ioctl().
- */
+/* KVM_RUN is 0xae80 (linux/kvm.h), the second argument of ioctl(). */
 static int sum_exits(FILE *trace, uint64_t *sum_ns)
 {
 	uint64_t left_us = 0, now_us;
-	unsigned long seconds, us;
+	const char *event;
 	char line[512];
 
 	*sum_ns = 0;
 	while (fgets(line, sizeof(line), trace)) {
-		char *cpu = strstr(line, " ["), *event;
-
 		if (strstr(line, "LOST"))
 			return -ENOBUFS;
-		if (line[0] == '#' || !cpu || sscanf(cpu, " [%*d] %*s %lu.%lu", &seconds, &us) != 2)
-			continue;
-		now_us = seconds * 1000000ul + us;
-		event = strstr(cpu, ": ");
-		if (event && !strncmp(event, ": kvm_userspace_exit", 20)) {
+		event = trace_event(line, &now_us);
+		if (event && !strncmp(event, "kvm_userspace_exit:", 19)) {
 			left_us = now_us;
 		} else if (event && strstr(event, ", ae80,") && left_us) {
 			*sum_ns += (now_us - left_us) * 1000;
@@ -139,8 +121,8 @@ int share_end(struct share *share)
 	int ret;
 
 	share->others_ns = after - share->others_ns;
-	put(TRACING "tracing_on", "0");
-	put(TRACING "events/enable", "0");
+	trace_put(TRACING "tracing_on", "0");
+	trace_put(TRACING "events/enable", "0");
 	trace = fopen(TRACING "trace", "r");
 	if (!trace)
 		return -errno;

@@ -10,19 +10,19 @@ CMDLINE=$(echo $CMDLINE)
 
 mount -t tracefs tracefs /sys/kernel/tracing || fail "the machine's kernel has no tracing"
 
-# start_samara OPTION...; start_qemu OPTION...: the guest's serial port and the control socket are
-# $CASE/WHO.console and $CASE/WHO.qmp; set WHO_pid.
+# start_samara OPTION...; start_qemu OPTION...: the guest's console and the control socket are
+# $CASE/out/WHO.console and $CASE/WHO.qmp; set WHO_pid.
 start_samara() {
-	"$SAMARA" run --kernel "$VMLINUX" --initrd "$CASE/initrd" --cmdline "$CMDLINE" --cpus 1 \
-		--serial "file:$CASE/samara.console" --qmp "unix:$CASE/samara.qmp" "$@" 2>"$CASE/out/samara" &
+	"$SAMARA" run --kernel "$VMLINUX" --initrd "$CASE/initrd" --cmdline "$CMDLINE" --cpus 1 --no-reboot \
+		--serial "file:$CASE/out/samara.console" --qmp "unix:$CASE/samara.qmp" "$@" 2>"$CASE/out/samara" &
 	samara_pid=$!
 }
 
 start_qemu() {
-	qemu-system-x86_64 -accel kvm -M q35,smm=off,vmport=off,hpet=off,usb=off,sata=off -cpu host -smp 1 \
+	qemu-system-x86_64 -accel kvm -M q35,smm=off,vmport=off,hpet=off,usb=off,sata=off -cpu host -smp 1 -no-reboot \
 		-L /lab/files -name bench,debug-threads=on -nodefaults -no-user-config -display none \
 		-kernel "$VMLINUX" -initrd "$CASE/initrd" -append "$CMDLINE" \
-		-serial "file:$CASE/qemu.console" -qmp "unix:$CASE/qemu.qmp,server=on,wait=off" \
+		-serial "file:$CASE/out/qemu.console" -qmp "unix:$CASE/qemu.qmp,server=on,wait=off" \
 		"$@" >"$CASE/out/qemu" 2>&1 &
 	qemu_pid=$!
 }
@@ -32,16 +32,10 @@ for way in $WAYS; do
 		for module in $MODULES; do
 			insmod /modules/\$module.ko
 		done
-		stty -F /dev/console raw
 		exec agent $([ "$way" = balloon ] && echo total || echo blocks)
 	SCRIPT
 	guest_modules $MODULES
 	add_to_initrd /lab/bin/agent bin/agent
-	for who in samara qemu; do
-		rm -f "$CASE/$who.console" "$CASE/$who.qmp"
-		mkfifo "$CASE/$who.console"
-	done
-	exec 5<>"$CASE/samara.console" 6<>"$CASE/qemu.console"
 	base=512
 	case $way in
 	virtio-mem)
@@ -68,14 +62,12 @@ for way in $WAYS; do
 			usleep 100000
 		done
 	done
-	meter $way $base $SIZES $ROUNDS "samara:$samara_pid:$CASE/samara.qmp:$CASE/samara.console" \
-		"qemu:$qemu_pid:$CASE/qemu.qmp:$CASE/qemu.console" >"$CASE/out/raw.$way" || status=$?
+	meter $way $base $SIZES $ROUNDS "samara:$samara_pid:$CASE/samara.qmp:$CASE/out/samara.console" \
+		"qemu:$qemu_pid:$CASE/qemu.qmp:$CASE/out/qemu.console" >"$CASE/out/raw.$way" || status=$?
 	cat "$CASE/out/raw.$way" "$CASE/out/samara" "$CASE/out/qemu"
-	for who in samara qemu; do
-		tail -n 40 "$CASE/$who.console.log" 2>/dev/null
-	done
+	tail -n 20 "$CASE/out"/*.console
 	[ "${status:-0}" -eq 0 ] || fail "meter: status $status"
 	kill $samara_pid $qemu_pid
 	wait $samara_pid $qemu_pid
-	exec 5>&- 6>&-
+	rm -f "$CASE/samara.qmp" "$CASE/qemu.qmp"
 done
