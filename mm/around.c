@@ -2,6 +2,7 @@
 #include <stdbool.h>
 
 #include "mm/around.h"
+#include "mm/stage.h"
 
 #define MIN_BYTES (16 * SAMARA_PAGE_BYTES)
 
@@ -16,16 +17,28 @@ static void put(uint64_t *value, uint64_t to)
 }
 
 /*
- * The walk whose next step @page is: beside its last block, at most half a block away. -1: none.
- * Some pages beside it may have been there already.
+ * Whether @page is a walk's next step: beside its last block, at most half a block away, since some
+ * pages beside it may have been there already. Blocks of 2 MiB a guest may take downwards while it
+ * goes upwards in each, as Linux' virtio-mem driver does when it unplugs: then the next step is anywhere
+ * in the one before or behind.
  */
+static bool is_next(gpa_t page, uint64_t first, uint64_t end, uint64_t bytes)
+{
+	gpa_t huge = page / HUGE_BYTES;
+
+	if (page - end < bytes / 2 || first - page - 1 < bytes / 2)
+		return true;
+	return bytes >= HUGE_BYTES / 2 &&
+	       (huge == (end - 1) / HUGE_BYTES + 1 || huge + 1 == first / HUGE_BYTES);
+}
+
+/* The walk whose next step @page is; -1: none. */
 static int find_walk(const struct around *around, gpa_t page)
 {
 	for (int i = 0; i < AROUND_WALKS; i++) {
 		uint64_t first = get(&around->walk[i].first), end = get(&around->walk[i].end);
-		uint64_t reach = get(&around->walk[i].bytes) / 2;
 
-		if (first != end && (page - end < reach || first - page - 1 < reach))
+		if (first != end && is_next(page, first, end, get(&around->walk[i].bytes)))
 			return i;
 	}
 	return -1;

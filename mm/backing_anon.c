@@ -31,6 +31,16 @@ int anon_map(const struct backing *backing, void *hva, uint64_t size_bytes, uint
 		       : 0;
 }
 
+/* Small pages come to 2 MiB: a table of page-table entries, which stays when they have gone. */
+static void note_table(struct window *window, gpa_t gpa)
+{
+	gpa_t huge = gpa & ~(HUGE_BYTES - 1);
+
+	/* It is written once: many read what lies beside it. */
+	if (huge >= window->gpa && !page_bitmap_test(&window->tables, huge))
+		page_bitmap_set(&window->tables, huge, SAMARA_PAGE_BYTES);
+}
+
 static int anon_fill(const struct backing *backing, const struct fill *fill, uint64_t *done)
 {
 	struct guest_mm *mm = fill->mm;
@@ -38,10 +48,13 @@ static int anon_fill(const struct backing *backing, const struct fill *fill, uin
 
 	/*
 	 * UFFDIO_MOVE makes pages writable, so what shall be protected is copied. And the staging
-	 * area's pages come from where the window's do.
+	 * area's pages come from where the window's do. To where a table is, it would move 512 small
+	 * pages one by one, and leave a table in the staging area, which then has no huge page
+	 * ever again.
 	 */
 	if (next_huge == HUGE_BYTES && size_bytes >= HUGE_BYTES && !fill->protect &&
 	    mm->huge_pages && backing_same_placement(backing, &fill->window->own) &&
+	    !page_bitmap_test(&fill->window->tables, fill->gpa) &&
 	    !stage_fill(fill, backing_hva(backing, fill->gpa))) {
 		*done = HUGE_BYTES;
 		return 0;
@@ -49,6 +62,7 @@ static int anon_fill(const struct backing *backing, const struct fill *fill, uin
 	/* Up to where a huge page could be next. */
 	if (mm->huge_pages && next_huge < size_bytes)
 		size_bytes = next_huge;
+	note_table(fill->window, fill->gpa);
 	return uffd_copy(window_uffd(fill->window, fill->gpa), backing_hva(backing, fill->gpa),
 			 mm->zeros, size_bytes, fill->protect, done);
 }

@@ -83,6 +83,8 @@ static int make(struct window *window, const struct uffd *uffd, unsigned int uff
 		ret = page_bitmap_init(&window->discarded, window->gpa, window->size_bytes);
 	if (!ret)
 		ret = page_bitmap_init(&window->lent, window->gpa, window->size_bytes);
+	if (!ret)
+		ret = page_bitmap_init(&window->tables, window->gpa, window->size_bytes);
 	if (ret)
 		return samara_error_set(err, ret, "%s", strerror(-ret));
 	window->hva = reserve(window->gpa, window->size_bytes);
@@ -146,6 +148,7 @@ void window_destroy(struct window *window)
 	page_bitmap_destroy(&window->present);
 	page_bitmap_destroy(&window->discarded);
 	page_bitmap_destroy(&window->lent);
+	page_bitmap_destroy(&window->tables);
 	stage_destroy(&window->stage);
 	if (window->hva)
 		munmap(window->hva, window->size_bytes);

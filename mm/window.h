@@ -33,7 +33,9 @@
  * region; it is cleared by a writer that has marked and drained that region. So a reader that
  * holds the region and sees the bit can rely on the page. Pages behind nothing (mm/stray.c) have no
  * bit. A bit of @discarded is set while a plugged page is missing because it was discarded; of @lent,
- * besides, while the guest has said that it will not use it.
+ * besides, while the guest has said that it will not use it. A bit of @tables stands for the 2 MiB
+ * that begin there: they have had small pages, or a huge one that was cut. Linux before 6.14 keeps an
+ * empty table of page-table entries, so no huge page can be moved there.
  *
  * Equal stripes of the window are watched by one userfaultfd each.
  */
@@ -52,6 +54,7 @@ struct window {
 	struct page_bitmap present;   /* a */
 	struct page_bitmap discarded; /* a */
 	struct page_bitmap lent;      /* a */
+	struct page_bitmap tables;    /* a */
 };
 
 /**

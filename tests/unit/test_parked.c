@@ -98,6 +98,9 @@ static void test_walks(void **state)
 		down = (down - PAGE) & ~(pages * PAGE - 1);
 	}
 	assert_int_equal(fault(&around, up), 512);
+	/* Downwards by 2 MiB, upwards in each. */
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(fault(&around, down -= 512 * PAGE), 512);
 	/* Here and there: the least, also when walks went before. */
 	for (uint64_t i = 1; i < 100; i++)
 		assert_int_equal(fault(&around, (i * 7919 % 100) << 32), 16);
