@@ -31,16 +31,6 @@ int anon_map(const struct backing *backing, void *hva, uint64_t size_bytes, uint
 		       : 0;
 }
 
-/* Small pages come to 2 MiB: a table of page-table entries, which stays when they have gone. */
-static void note_table(struct window *window, gpa_t gpa)
-{
-	gpa_t huge = gpa & ~(HUGE_BYTES - 1);
-
-	/* It is written once: many read what lies beside it. */
-	if (huge >= window->gpa && !page_bitmap_test(&window->tables, huge))
-		page_bitmap_set(&window->tables, huge, SAMARA_PAGE_BYTES);
-}
-
 static int anon_fill(const struct backing *backing, const struct fill *fill, uint64_t *done)
 {
 	struct guest_mm *mm = fill->mm;
@@ -62,7 +52,7 @@ static int anon_fill(const struct backing *backing, const struct fill *fill, uin
 	/* Up to where a huge page could be next. */
 	if (mm->huge_pages && next_huge < size_bytes)
 		size_bytes = next_huge;
-	note_table(fill->window, fill->gpa);
+	window_note_table(fill->window, fill->gpa);
 	return uffd_copy(window_uffd(fill->window, fill->gpa), backing_hva(backing, fill->gpa),
 			 mm->zeros, size_bytes, fill->protect, done);
 }

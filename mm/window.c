@@ -232,11 +232,24 @@ int window_fill(struct guest_mm *mm, struct window *window, gpa_t gpa, uint64_t 
 	return ret;
 }
 
+void window_note_table(struct window *window, gpa_t gpa)
+{
+	gpa_t huge = gpa & ~(HUGE_BYTES - 1);
+
+	/* It is written once: many read what lies beside it. */
+	if (window->stage.area && huge >= window->gpa && !page_bitmap_test(&window->tables, huge))
+		page_bitmap_set(&window->tables, huge, SAMARA_PAGE_BYTES);
+}
+
 int window_discard(struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
 	int ret = 0;
 
 	SAMARA_PROBE2(discard, gpa, size_bytes);
+	if (gpa % HUGE_BYTES)
+		window_note_table(window, gpa);
+	if ((gpa + size_bytes) % HUGE_BYTES)
+		window_note_table(window, gpa + size_bytes - 1);
 	while (size_bytes && !ret) {
 		uint64_t bytes = size_bytes;
 		const struct backing *backing = window_backing(window, gpa, &bytes);

@@ -81,6 +81,9 @@ static inline bool window_present(const struct window *window, gpa_t gpa)
 	return page_bitmap_test(&window->present, gpa);
 }
 
+/* The 2 MiB around @gpa have small pages, or a huge one is about to be cut. */
+void window_note_table(struct window *window, gpa_t gpa);
+
 /**
  * window_backing() - what is behind a range at its start
  * @bytes: the range's length; cut to how much of it that is behind

@@ -67,10 +67,6 @@ for way in $WAYS; do
 	cat "$CASE/out/raw.$way" "$CASE/out/samara" "$CASE/out/qemu"
 	tail -n 20 "$CASE/out"/*.console
 	[ "${status:-0}" -eq 0 ] || fail "meter: status $status"
-	for task in /proc/$samara_pid/task/*; do
-		echo "thread $(cat $task/comm): $(cat $task/schedstat)"
-	done
-	ctl_stats=$("$SAMARA" ctl "$CASE/samara.qmp" stats); echo "$ctl_stats"
 	kill $samara_pid $qemu_pid
 	wait $samara_pid $qemu_pid
 	rm -f "$CASE/samara.qmp" "$CASE/qemu.qmp"
