@@ -290,7 +290,7 @@ help:
 	@echo "make demo       boot a stock Debian kernel, then change guest memory under load"
 	@echo "make check      every test; ends with 'N passed, N failed, N skipped'"
 	@echo "make lab        the cases on real nested paging in an emulated machine (CASES='GLOB ...', EVERY=1)"
-	@echo "make bench      figures of a component (BENCH=maple|locks|stall|ops|loads|sim, ARGS; MAPLE_KERNEL_SRC=DIR adds the"
+	@echo "make bench      figures of a component (BENCH=maple|locks|stall|ops|loads|hotplug|sim, ARGS; MAPLE_KERNEL_SRC=DIR adds the"
 	@echo "                kernel's tree to maple; sim predicts lock designs for 1 to 1024 vCPUs)"
 	@echo "make compare    every lock design on the same workloads: table, JSON, plots in build/compare (QUICK=1: two minutes)"
 	@echo "make lint       formatting and static checks"

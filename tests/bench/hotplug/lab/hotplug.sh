@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=dash
 # limit: 6000
 # samara beside QEMU: how long the same guest's memory takes to come and to go (../run). WAYS, SIZES and
 # ROUNDS are in files/parameters; what was measured, in out/raw.WAY.
