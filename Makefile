@@ -56,7 +56,7 @@ VMM_CFLAGS = $(shell pkg-config --cflags $(VMM_PKGS))
 VMM_LIBS   = $(shell pkg-config --libs $(VMM_PKGS)) $(MM_LIBS) -lm
 TEST_LIBS  = $(shell pkg-config --libs cmocka) $(VMM_LIBS)
 
-BREAKS := drain lock barrier discard virtio-mem balloon
+BREAKS := drain lock barrier discard virtio-mem balloon reback
 
 ifneq ($(filter-out $(BREAKS),$(BREAK)),)
 $(error BREAK=$(BREAK): choose one of $(BREAKS))
@@ -96,6 +96,7 @@ $(B)/samara: $(SAMARA_OBJ) $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 # before the archive's.
 $(patsubst %,$(O)/broken-%.o,drain lock barrier): mm/lock_$(LOCK).c
 $(O)/broken-discard.o: mm/plug.c
+$(O)/broken-reback.o: mm/reback.c
 $(O)/broken-virtio-mem.o: devices/virtio_mem.c
 $(O)/broken-balloon.o: devices/virtio_balloon_pages.c
 $(BREAKS:%=$(O)/broken-%.o): $(O)/broken-%.o:
@@ -109,12 +110,17 @@ $(O)/%.o: %.c
 	@echo "  CC      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(if $(filter vmm/% tests/%,$<),$(VMM_CFLAGS)) $(C_ALL) -MMD -MP -c -o $@ $<
 
-# ---- Generated: ACPI tables by iasl, the stress guest as an ELF image within samara -----------------
+# ---- Generated: ACPI tables by iasl, the stress guest and the agent as ELF images within samara -------
 
-$(O)/vmm/acpi.o: $(O)/vmm/dsdt.hex $(O)/vmm/memory_hotplug.hex
+$(O)/vmm/acpi.o: $(O)/vmm/dsdt.hex $(O)/vmm/memory_hotplug.hex $(O)/vmm/second_serial.hex
 $(O)/vmm/dsdt.hex: vmm/dsdt.asl vmm/virtio.asl vmm/virtio_slots.h devices/power_registers.h
 	@echo "  IASL    $@"
 	$(Q)mkdir -p $(@D) && iasl -tc -p $(O)/vmm/dsdt $< > $(O)/vmm/dsdt.log 2>&1 || { cat $(O)/vmm/dsdt.log; exit 1; }
+
+$(O)/vmm/second_serial.hex: vmm/second_serial.asl
+	@echo "  IASL    $@"
+	$(Q)mkdir -p $(@D) && iasl -tc -p $(O)/vmm/second_serial $< > $(O)/vmm/second_serial.log 2>&1 || \
+		{ cat $(O)/vmm/second_serial.log; exit 1; }
 
 # Its macros take the C preprocessor.
 $(O)/vmm/memory_hotplug.hex: vmm/memory_hotplug.asl devices/memory_hotplug_registers.h
@@ -125,7 +131,8 @@ $(O)/vmm/memory_hotplug.hex: vmm/memory_hotplug.asl devices/memory_hotplug_regis
 
 GUEST_CFLAGS := -std=gnu11 $(WARN) -O2 -g0 -ffreestanding -fno-stack-protector -fno-pic -fno-pie -mcmodel=small \
                 -mgeneral-regs-only -mno-red-zone -fno-asynchronous-unwind-tables -fcf-protection=none
-GUEST_OBJ := $(patsubst %.c,$(O)/%.o,$(wildcard guest/*.c)) $(patsubst %.S,$(O)/%.o,$(wildcard guest/*.S))
+AGENT_SRC := $(wildcard guest/agent*.c)
+GUEST_OBJ := $(patsubst %.c,$(O)/%.o,$(filter-out $(AGENT_SRC),$(wildcard guest/*.c))) $(patsubst %.S,$(O)/%.o,$(wildcard guest/*.S))
 
 $(O)/guest/%.o: guest/%.c
 	@echo "  GUESTCC $@"
@@ -136,7 +143,12 @@ $(O)/guest/%.o: guest/%.S
 $(O)/guest/stress.elf: $(GUEST_OBJ) guest/stress.ld
 	@echo "  GUESTLD $@"
 	$(Q)ld -nostdlib -static -z max-page-size=4096 -z noexecstack -T guest/stress.ld -o $@ $(GUEST_OBJ)
-$(O)/vmm/stress_image.o: vmm/stress_image.S $(O)/guest/stress.elf
+# A program of Linux, for whatever runs in the guest: with the C library in it, and without sanitizers.
+$(O)/guest/agent.elf: $(AGENT_SRC) $(wildcard guest/*.h) vmm/stress_rng.h
+	@echo "  AGENTCC $@"
+	$(Q)mkdir -p $(@D) && $(CC) -Iinclude -I. -D_GNU_SOURCE -std=gnu11 $(WARN) -O2 -static -s -pthread \
+		-o $@ $(AGENT_SRC) -lm
+$(O)/vmm/stress_image.o: vmm/stress_image.S $(O)/guest/stress.elf $(O)/guest/agent.elf
 	@echo "  AS      $@"
 	$(Q)mkdir -p $(@D) && $(CC) -I$(O) -c -o $@ $<
 

@@ -4,8 +4,8 @@
 
 /*
  * Faults put in on purpose, one at a time, so that tests can be seen to find them: `make
- * BREAK=drain|lock|barrier|discard` builds a samara with one of them into a folder of its own. They
- * are 0 in everything else.
+ * BREAK=drain|lock|barrier|discard|reback` builds a samara with one of them into a folder of its own.
+ * They are 0 in everything else.
  */
 
 /* A writer does not wait for the readers of what it changes. */
@@ -31,6 +31,15 @@
 /* An unplug leaves its pages where they are. */
 #ifndef BROKEN_DISCARD
 #define BROKEN_DISCARD 0
+#endif
+
+/*
+ * Memory is copied to what comes behind it, and can be written until that has come: what is written
+ * meanwhile is lost. It takes a guest that writes to memory which is rebacked just then, as a Linux
+ * kernel does.
+ */
+#ifndef BROKEN_REBACK
+#define BROKEN_REBACK 0
 #endif
 
 #endif

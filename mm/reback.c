@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "mm/broken.h"
 #include "mm/numa.h"
 #include "mm/operation.h"
 #include "mm/trace.h"
@@ -320,7 +321,7 @@ static int prepare_memory(struct guest_mm *mm, struct operation *op, struct sama
 	if (!ret)
 		ret = numa_place(reback->stage, range->size_bytes, &reback->backing.placement,
 				 NULL);
-	if (!ret)
+	if (!ret && !BROKEN_REBACK)
 		ret = window_protect(range->window, range->gpa, range->size_bytes);
 	if (!ret)
 		ret = fill_new(range, reback, op->memory);

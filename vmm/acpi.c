@@ -17,6 +17,7 @@
 /* unsigned char dsdt_aml_code[], memory_hotplug_aml_code[]: made from vmm/NAME.asl by iasl. */
 #include "vmm/dsdt.hex"
 #include "vmm/memory_hotplug.hex"
+#include "vmm/second_serial.hex"
 
 /* 5.2.3.2 */
 struct generic_address {
@@ -229,14 +230,14 @@ static size_t reserve(size_t *end, size_t bytes)
 	return at;
 }
 
-/* FADT, MADT, and at most two more. */
-#define TABLES_MAX 4
+/* FADT, MADT, and at most three more. */
+#define TABLES_MAX 5
 
 /* Where each table goes, while they are put together; one thread's own. */
 struct builder {
 	const struct acpi_machine *machine;
 	gpa_t gpa;
-	size_t rsdp, xsdt, fadt, dsdt, madt, ssdt, srat; /* offsets; 0: there is none */
+	size_t rsdp, xsdt, fadt, dsdt, madt, ssdt, serial, srat; /* offsets; 0: there is none */
 	size_t end;
 	unsigned int tables;
 };
@@ -253,6 +254,8 @@ static void lay_out(struct builder *builder)
 	builder->madt = reserve(end, madt_bytes(machine->cpus));
 	if (machine->memory_hotplug)
 		builder->ssdt = reserve(end, sizeof(memory_hotplug_aml_code));
+	if (machine->second_serial)
+		builder->serial = reserve(end, sizeof(second_serial_aml_code));
 	if (machine->node_count)
 		builder->srat = reserve(end, acpi_srat_bytes(machine));
 }
@@ -274,11 +277,15 @@ static void build_tables(struct builder *builder, uint8_t *bytes)
 	if (builder->ssdt)
 		memcpy(bytes + builder->ssdt, memory_hotplug_aml_code,
 		       sizeof(memory_hotplug_aml_code));
+	if (builder->serial)
+		memcpy(bytes + builder->serial, second_serial_aml_code,
+		       sizeof(second_serial_aml_code));
 	if (builder->srat)
 		acpi_srat_build(bytes + builder->srat, machine);
 	name_table(xsdt, builder, builder->fadt);
 	name_table(xsdt, builder, builder->madt);
 	name_table(xsdt, builder, builder->ssdt);
+	name_table(xsdt, builder, builder->serial);
 	name_table(xsdt, builder, builder->srat);
 	acpi_finish(&xsdt->header, "XSDT", 1,
 		    sizeof(*xsdt) + builder->tables * sizeof(xsdt->tables[0]));

@@ -28,6 +28,7 @@ struct acpi_tables {
  * struct acpi_machine - what the tables describe
  * @cpus: how many vCPUs, VM_MAX_CPUS at most; their APIC ids count from 0
  * @memory_hotplug: there are the registers of struct memory_hotplug: an SSDT describes them
+ * @second_serial: there is a second serial port: an SSDT describes it
  * @layout: where memory is and may come; read if there are NUMA nodes
  * @node_count: NUMA nodes, 0: no SRAT
  * @node_bytes: of the memory at start, in order, for each node
@@ -35,7 +36,7 @@ struct acpi_tables {
  */
 struct acpi_machine {
 	unsigned int cpus;
-	bool memory_hotplug;
+	bool memory_hotplug, second_serial;
 	const struct layout *layout;
 	unsigned int node_count;
 	const uint64_t *node_bytes;

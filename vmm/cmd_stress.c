@@ -42,7 +42,8 @@ static const struct argp_option options[] = {
 	WORKLOAD(4, "operators", "N", "Threads that change memory in use (1)"),
 	WORKLOAD(5, "mix", "OP=WEIGHT,...",
 		 "What they do: plug, unplug, remap, protect, populate, discard, reback, refused, "
-		 "remap-live, remap-device, protect-live, balloon, virtio-mem, dimm"),
+		 "remap-live, remap-device, protect-live, balloon, virtio-mem, dimm; a Linux guest "
+		 "has reback, populate, refused, protect-live and the last three"),
 	WORKLOAD(6, "rate", "N", "Steps per second of all of them (0: all they can)"),
 	WORKLOAD(7, "pattern", "KIND",
 		 "Which slots are used and changed: sequential, random, zipf[:EXPONENT], one (they "
@@ -58,6 +59,18 @@ static const struct argp_option options[] = {
 	WORKLOAD(14, "seed", "N", "Same seed, same choices (random)"),
 	WORKLOAD(15, "inject", "PLACE:ODDS[:DELAY]",
 		 "One of ODDS calls at PLACE fails, or takes DELAY longer; may be repeated"),
+	WORKLOAD(18, "guest", "own|linux",
+		 "Who runs in the VM: samara's own guest, or a Linux kernel with an agent (own)"),
+	WORKLOAD(19, "kernel", "FILE", "Linux guest: its kernel, bzImage or ELF"),
+	WORKLOAD(20, "modules", "DIR",
+		 "Linux guest: where its virtio modules are, as /lib/modules/RELEASE"),
+	WORKLOAD(21, "guest-memory", "SIZE", "Linux guest: memory at start (512M)"),
+	WORKLOAD(22, "device-memory", "SIZE",
+		 "Linux guest: what virtio-mem, and DIMMs, can add (256M each)"),
+	WORKLOAD(25, "each", "N",
+		 "Linux guest: go on until each operation of the mix was done so often (0)"),
+	WORKLOAD(23, "console", "FILE", "Linux guest: keep what it prints"),
+	WORKLOAD(24, "append", "TEXT", "Linux guest: more for its command line"),
 	{"copy-only", KEY_WORKLOAD + 16, NULL, 0, "Move memory by copying, never by UFFDIO_MOVE",
 	 1},
 	{"file", KEY_FILE, "FILE", 0,

@@ -3,6 +3,7 @@
 #define VMM_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <samara/error.h>
@@ -34,6 +35,16 @@ enum chardev_kind {
 struct chardev_config {
 	enum chardev_kind kind;
 	char *path; /* CHARDEV_FILE */
+};
+
+/**
+ * struct serial_tap - who hears what the guest sends on a serial port; @hear NULL: nobody
+ *
+ * Context of @hear: vCPU threads; should not sleep for long.
+ */
+struct serial_tap {
+	void (*hear)(void *arg, const uint8_t *bytes, size_t count);
+	void *arg;
 };
 
 /**
@@ -74,6 +85,9 @@ struct dimm_config {
  * struct vm_config - what a VM shall be: filled from the command line or a domain XML
  *
  * Strings are owned by the config.
+ * @console_tap: hears the first serial port, beside @serial
+ * @second_serial: if somebody hears it there is a second port, to which vm_second_serial_receive()
+ * sends; set by programs, no option names it
  */
 struct vm_config {
 	char *name;    /* NULL: "samara" */
@@ -105,6 +119,7 @@ struct vm_config {
 	unsigned int dimm_count;
 
 	struct chardev_config serial;
+	struct serial_tap console_tap, second_serial;
 	struct balloon_options balloon;
 	struct virtio_mem_options *virtio_mems;
 	unsigned int virtio_mem_count;

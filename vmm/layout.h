@@ -62,6 +62,8 @@
  */
 #define LAYOUT_SERIAL_PORT       0x3f8u
 #define LAYOUT_SERIAL_GSI        4u
+#define LAYOUT_SERIAL2_PORT      0x2f8u /* vmm/second_serial.asl names the same */
+#define LAYOUT_SERIAL2_GSI       3u
 #define LAYOUT_RTC_PORT          0x70u
 #define LAYOUT_RTC_GSI           8u
 #define LAYOUT_I8042_PORT        0x60u

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "vmm/stress_clock.h"
+#include "vmm/stress_linux.h"
 #include "vmm/stress_watch.h"
 #include "vmm/stress_workers.h"
 
@@ -219,6 +220,8 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 
 	if (ret)
 		return ret;
+	if (options->guest == STRESS_GUEST_LINUX)
+		return stress_linux_run(options, watcher, interrupt, result, err);
 	s = calloc(1, sizeof(*s));
 	lookout = calloc(1, sizeof(*lookout));
 	if (!s || !lookout) {
@@ -234,6 +237,7 @@ int stress_run(const struct stress_options *options, const struct stress_watcher
 	stress_log_init(&s->log);
 
 	ret = stress_layout_make(&s->layout, options, err);
+	stress_sample_places(s);
 	stress_order_fill(&s->order, options);
 	if (!ret)
 		ret = stress_slots_init(s, err);

@@ -52,8 +52,34 @@ enum stress_pattern_kind {
 	STRESS_PATTERNS
 };
 
+/* What runs in the VM. */
+enum stress_guest_kind {
+	STRESS_GUEST_OWN,   /* guest/stress.c: no operating system */
+	STRESS_GUEST_LINUX, /* a Linux kernel, and guest/agent.c as its init */
+};
+
+#define STRESS_TEXT_BYTES 1024u
+
+/**
+ * struct stress_linux_options - the Linux guest; strings are "" where nothing is given
+ * @modules: folder with its modules, as /lib/modules/RELEASE or flat
+ * @console: file that gets what the guest prints
+ * @append: for its command line
+ * @each: how often each operation of the mix is to be done, at least: the run goes on until then
+ * @memory_bytes: at start
+ * @device_bytes: what its virtio-mem device has at most, and its DIMMs together
+ */
+struct stress_linux_options {
+	char kernel[STRESS_TEXT_BYTES], modules[STRESS_TEXT_BYTES], console[STRESS_TEXT_BYTES];
+	char append[STRESS_TEXT_BYTES];
+	unsigned int each;
+	uint64_t memory_bytes, device_bytes;
+};
+
 /**
  * struct stress_options - what to run; stress_options_init() sets the defaults
+ * @mix_given: somebody has chosen the weights
+ * @linux_guest: for STRESS_GUEST_LINUX
  * @slot_min_bytes, @slot_bytes: each plug chooses a size between them
  * @operators: workers that take the mix of operations through slots and special ranges
  * @strangers: workers that do long operations on memory that nobody uses
@@ -67,6 +93,9 @@ enum stress_pattern_kind {
  * @inject: what fails or takes long on purpose
  */
 struct stress_options {
+	enum stress_guest_kind guest;
+	bool mix_given;
+	struct stress_linux_options linux_guest;
 	unsigned int seconds, cpus, slots;
 	uint64_t slot_min_bytes, slot_bytes, stranger_bytes;
 	unsigned int operators, strangers, devices;
@@ -147,6 +176,20 @@ struct stress_found {
 };
 
 /**
+ * struct stress_linux_result - what a Linux guest says of itself at the end, and what it did not do
+ * @release: of its kernel; "": it never said
+ * @least_bytes, @most_bytes: the memory that it had, at one time and another
+ * @missing: operations that were left out, as it has no driver for them; "": none
+ * @declined: requests to its drivers that they did not fulfil in time
+ */
+struct stress_linux_result {
+	char release[64];
+	uint64_t written_bytes, released_bytes, faults, least_bytes, most_bytes;
+	char missing[64];
+	uint64_t declined;
+};
+
+/**
  * struct stress_result - what a run has done and found
  * @operations: by kind; those on slots, special ranges, devices and the strangers' memory
  * @operation_ns: how long each took the worker, in nanoseconds
@@ -178,6 +221,7 @@ struct stress_result {
 	unsigned int found_count;
 	struct stress_found found[STRESS_FOUND];
 	struct inject_counts injected;
+	struct stress_linux_result linux_guest;
 	uint64_t rss_first_bytes, rss_last_bytes;
 	bool interrupted;
 	struct samara_error failure;
@@ -221,9 +265,11 @@ struct stress_map_cell {
 /**
  * struct stress_map - the guest-physical map, each range cut into equal cells
  * @wanted: cells per range, set by who asks; up to STRESS_MAP_CELLS
+ * @name: of each range; NULL: as in enum stress_map_range; "": there is none
  */
 struct stress_map {
 	unsigned int wanted;
+	const char *name[STRESS_MAP_RANGES];
 	uint64_t cell_bytes[STRESS_MAP_RANGES];
 	struct stress_map_cell cells[STRESS_MAP_RANGES][STRESS_MAP_CELLS];
 };
@@ -232,11 +278,15 @@ struct stress_map {
  * struct stress_progress - how a run goes
  * @operation_ns, @fault_cycles: since it began; NULL unless the watcher wants latencies
  * @map: NULL unless the watcher wants it
+ * @checked_bytes: by vCPUs
+ * @guest_bytes, @guest_faults: a Linux guest's memory, and its own page faults; 0 bytes: it is none,
+ *   or has not told yet
  */
 struct stress_progress {
 	double seconds;
 	uint64_t operations, faults, errors, injected;
 	uint64_t regions, plugged_bytes, populated_bytes, rss_bytes; /* without the guest's */
+	uint64_t checked_bytes, guest_bytes, guest_faults;
 	double tsc_hz;
 	const struct stress_hist *operation_ns; /* of all kinds together */
 	const struct stress_hist *fault_cycles;

@@ -2,6 +2,7 @@
 /* Whether options make a run. */
 #include <errno.h>
 
+#include "vmm/stress_linux.h"
 #include "vmm/stress_state.h"
 
 static int check_mix(const struct stress_options *options, struct samara_error *err)
@@ -52,6 +53,8 @@ int stress_check_options(const struct stress_options *options, struct samara_err
 			"larger one");
 	if (check_mix(options, err))
 		return -EINVAL;
+	if (options->guest == STRESS_GUEST_LINUX)
+		return stress_linux_check(options, err);
 	return stress_layout_make(&layout, options, err);
 }
 

@@ -132,8 +132,12 @@ static void dimm_answered(struct stress_devices *devices, unsigned int slot, boo
 {
 	struct stress_request *request = &devices->dimm[slot];
 
-	if (slot >= devices->config.dimm_slots || !request->asked ||
-	    (refused ? request->wanted != 0 : there != (request->wanted != 0)))
+	if (slot >= devices->config.dimm_slots)
+		return;
+	/* It has come to it after all. */
+	if (devices->config.may_decline && !request->asked)
+		request->there = there;
+	if (!request->asked || (refused ? request->wanted != 0 : there != (request->wanted != 0)))
 		return;
 	expect_plugged(devices, request, there ? request->size_bytes : 0);
 	request->there = there;
@@ -314,6 +318,15 @@ static bool is_overdue(const struct stress_devices *devices, struct stress_reque
 		seen - request->rounds > STRESS_ANSWER_ROUNDS);
 }
 
+/* Of an overdue DIMM it is not known what the guest makes of it: it is asked to let it go. */
+static void decline(struct stress_devices *devices, struct stress_request *request)
+{
+	request->asked = request->taken = false;
+	request->there = request->op == STRESS_OP_DIMM;
+	stress_log_end(&devices->stress->log, request->number, stress_now_ns(), -ETIMEDOUT);
+	devices->declined++;
+}
+
 /* Return: whether an answer is to come. */
 static bool look(struct stress_devices *devices, struct stress_request *request)
 {
@@ -322,6 +335,10 @@ static bool look(struct stress_devices *devices, struct stress_request *request)
 
 	pthread_mutex_lock(&devices->lock);
 	asked = request->asked;
+	if (asked && devices->config.may_decline && is_overdue(devices, request)) {
+		decline(devices, request);
+		asked = false;
+	}
 	if (asked && is_overdue(devices, request)) {
 		snprintf(text, sizeof(text),
 			 "%s at %#" PRIx64 ": the guest was asked for %#" PRIx64

@@ -43,6 +43,8 @@ struct stress_worker;
  *         @dimm_units * @dimm_unit_bytes, and DIMMs of up to @dimm_units units
  * @dimm_gone: a DIMM's memory is gone; may be NULL
  * @rounds: how many the slowest vCPU with a driver has made; NULL: time alone counts
+ * @may_decline: the guest has a use for memory of its own: what it has not done in time is counted,
+ *               and something else asked; else that is an error
  *
  * Context of @dimm_gone: memory_devices_lock() held; of @rounds: any. They must not sleep.
  */
@@ -62,6 +64,7 @@ struct stress_devices_config {
 	uint64_t dimm_unit_bytes;
 	void (*dimm_gone)(void *arg, gpa_t gpa, uint64_t size_bytes);
 	uint64_t (*rounds)(void *arg);
+	bool may_decline;
 	void *arg;
 };
 
@@ -101,6 +104,7 @@ struct stress_devices {
 	struct stress_request mem, balloon;                   /* l */
 	struct stress_request dimm[MEMORY_HOTPLUG_SLOTS_MAX]; /* l */
 	uint64_t operations[STRESS_OPS];                      /* l */
+	uint64_t declined;                                    /* l */
 	struct stress_hist operation_ns[STRESS_OPS];          /* l */
 };
 

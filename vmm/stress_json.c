@@ -156,6 +156,26 @@ static json_t *mix_json(const struct stress_options *options)
 	return object;
 }
 
+static json_t *linux_json(const struct stress_result *result)
+{
+	const struct stress_linux_result *guest = &result->linux_guest;
+	const struct stress_linux_options *options = &result->options.linux_guest;
+	json_t *object = json_object();
+
+	json_object_set_new(object, "kernel", json_string(options->kernel));
+	json_object_set_new(object, "release", json_string(guest->release));
+	set_integer(object, "memory_bytes", options->memory_bytes);
+	set_integer(object, "device_bytes", options->device_bytes);
+	set_integer(object, "written_bytes", guest->written_bytes);
+	set_integer(object, "released_bytes", guest->released_bytes);
+	set_integer(object, "faults", guest->faults);
+	set_integer(object, "least_bytes", guest->least_bytes);
+	set_integer(object, "most_bytes", guest->most_bytes);
+	set_integer(object, "declined", guest->declined);
+	json_object_set_new(object, "missing", json_string(guest->missing));
+	return object;
+}
+
 int stress_write_json(const struct stress_result *result, FILE *out, struct samara_error *err)
 {
 	const struct stress_options *options = &result->options;
@@ -165,6 +185,10 @@ int stress_write_json(const struct stress_result *result, FILE *out, struct sama
 	json_object_set_new(root, "lock", json_string(result->mm.lock));
 	json_object_set_new(root, "passed", json_boolean(stress_passed(result)));
 	json_object_set_new(root, "seconds", json_real(result->seconds));
+	json_object_set_new(root, "guest",
+			    json_string(options->guest == STRESS_GUEST_LINUX ? "linux" : "own"));
+	if (options->guest == STRESS_GUEST_LINUX)
+		json_object_set_new(root, "linux", linux_json(result));
 	set_integer(root, "cpus", options->cpus);
 	set_integer(root, "slots", options->slots);
 	set_integer(root, "slot_bytes", options->slot_bytes);

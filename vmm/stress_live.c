@@ -59,11 +59,16 @@ static void draw_latencies(FILE *out, const char *name, double per_s,
 		stress_format_ns(text[3], sizeof(text[3]), (double)hist->max * scale));
 }
 
-static void draw_map(FILE *out, const struct stress_map *map, enum stress_map_range range,
-		     const char *name)
+/* Return: how many lines. */
+static unsigned int draw_map(FILE *out, const struct stress_map *map, enum stress_map_range range,
+			     const char *name)
 {
 	unsigned int row = map->wanted / MAP_ROWS;
 
+	if (map->name[range])
+		name = map->name[range];
+	if (!*name)
+		return 0;
 	for (unsigned int i = 0; i < map->wanted; i++) {
 		if (i % row == 0)
 			fprintf(out, "%-*s|", (int)MAP_MARGIN - 1, i ? "" : name);
@@ -71,12 +76,15 @@ static void draw_map(FILE *out, const struct stress_map *map, enum stress_map_ra
 		if (i % row == row - 1)
 			fputs("|\n", out);
 	}
+	return MAP_ROWS;
 }
 
 unsigned int stress_live_draw(FILE *out, const struct stress_span *span,
 			      const struct stress_progress *now,
 			      const struct stress_options *options)
 {
+	unsigned int lines = 5;
+
 	fprintf(out, "samara stress: %.1f of %u s, %u vCPUs, seed %" PRIu64 ": %" PRIu64 " errors",
 		now->seconds, options->seconds, options->cpus, options->seed, now->errors);
 	if (inject_any(&options->inject))
@@ -84,15 +92,21 @@ unsigned int stress_live_draw(FILE *out, const struct stress_span *span,
 	fputc('\n', out);
 	draw_latencies(out, "operations", span->operations_per_s, &span->operation_ns, 1);
 	draw_latencies(out, "faults", span->faults_per_s, &span->fault_cycles, span->cycle_ns);
-	draw_map(out, now->map, STRESS_MAP_USED, "in use");
-	draw_map(out, now->map, STRESS_MAP_DEVICES, "devices");
-	draw_map(out, now->map, STRESS_MAP_SLOTS, "slots");
-	draw_map(out, now->map, STRESS_MAP_STRANGERS, "strangers");
+	lines += draw_map(out, now->map, STRESS_MAP_USED, "in use");
+	lines += draw_map(out, now->map, STRESS_MAP_DEVICES, "devices");
+	lines += draw_map(out, now->map, STRESS_MAP_SLOTS, "slots");
+	lines += draw_map(out, now->map, STRESS_MAP_STRANGERS, "strangers");
 	fputs("map: . plugged, -+# populated to a third, two thirds, all; ! under change\n", out);
 	fprintf(out, "%" PRIu64 " regions, %.1f MiB plugged, %.1f MiB populated", now->regions,
 		(double)now->plugged_bytes / 0x1p20, (double)now->populated_bytes / 0x1p20);
 	if (now->rss_bytes)
 		fprintf(out, ", %.1f MiB besides", (double)now->rss_bytes / 0x1p20);
 	fputc('\n', out);
-	return 5 + STRESS_MAP_RANGES * MAP_ROWS;
+	if (!now->guest_bytes)
+		return lines;
+	fprintf(out,
+		"Linux: %.1f MiB of memory, %" PRIu64 " page faults of its own, %.1f MiB checked\n",
+		(double)now->guest_bytes / 0x1p20, now->guest_faults,
+		(double)now->checked_bytes / 0x1p20);
+	return lines + 1;
 }

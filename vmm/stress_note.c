@@ -78,7 +78,8 @@ static void keep_error(struct stress *s, const char *who, const char *what, gpa_
 	error->gpa = gpa;
 	error->expected = expected;
 	error->found = found;
-	error->place = stress_layout_place_name(&s->layout, gpa);
+	error->place =
+		s->place_name ? s->place_name(s, gpa) : stress_layout_place_name(&s->layout, gpa);
 	error->operation_count = count;
 	for (i = 0; i < count; i++)
 		stress_log_describe(&last[i], now, error->operations[i],
@@ -86,8 +87,8 @@ static void keep_error(struct stress *s, const char *who, const char *what, gpa_
 	pthread_mutex_unlock(&s->note_lock);
 }
 
-static void tell(struct stress *s, const char *who, const char *what, gpa_t gpa,
-		 uint32_t generation, uint64_t expected, uint64_t found)
+void stress_tell_error(struct stress *s, const char *who, const char *what, gpa_t gpa,
+		       uint32_t generation, uint64_t expected, uint64_t found)
 {
 	char expected_text[96], found_text[96];
 
@@ -104,7 +105,7 @@ void stress_integrity_error(struct stress *s, const char *what, gpa_t gpa, uint3
 			    uint64_t expected, uint64_t found)
 {
 	__atomic_fetch_add(&s->integrity_errors, 1, __ATOMIC_RELAXED);
-	tell(s, "host", what, gpa, generation, expected, found);
+	stress_tell_error(s, "host", what, gpa, generation, expected, found);
 }
 
 void stress_operation_error(struct stress *s, const struct samara_error *err, const char *what)
@@ -143,8 +144,9 @@ void stress_tell_guest_errors(struct stress *s)
 			return;
 		kind = error->kind;
 		snprintf(who, sizeof(who), "vCPU %u", error->cpu);
-		tell(s, who, kind && kind < kinds ? guest_error_names[kind] : "an error",
-		     error->gpa, error->generation, error->expected, error->found);
+		stress_tell_error(s, who,
+				  kind && kind < kinds ? guest_error_names[kind] : "an error",
+				  error->gpa, error->generation, error->expected, error->found);
 		s->guest_errors_told++;
 	}
 }

@@ -144,9 +144,14 @@ int stress_op(struct stress_worker *w, enum stress_op op, gpa_t gpa, uint64_t si
 	}
 	/* Not every kind of memory is to be had for each range and at any time. */
 	if (op == STRESS_OP_REBACK && argument == STRESS_MEMORY_HUGE &&
-	    (ret == -EOPNOTSUPP || ret == -EBUSY || ret == -EINVAL)) {
+	    (ret == -EOPNOTSUPP || ret == -EBUSY || ret == -EINVAL || ret == -EACCES)) {
 		count(w, STRESS_OP_REFUSED, took_ns);
 		return 0;
+	}
+	/* The guest had it, and has given it back just now. */
+	if (ret == -ENOENT && w->stress->changing_gpa && gpa >= w->stress->changing_gpa) {
+		count(w, STRESS_OP_REFUSED, took_ns);
+		return ret;
 	}
 	stress_operation_error(w->stress, &err, stress_op_names[op]);
 	return ret;

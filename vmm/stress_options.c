@@ -79,6 +79,7 @@ void stress_options_init(struct stress_options *options)
 		.pattern = STRESS_PATTERN_RANDOM,
 		.zipf = 0.99,
 		.backing = GUEST_MM_ANON,
+		.linux_guest = {.memory_bytes = 512 * MIB, .device_bytes = 256 * MIB},
 	};
 }
 
@@ -178,6 +179,26 @@ static int set_weight(struct stress_options *options, const char *name, size_t l
 				(int)length, name);
 }
 
+static int parse_guest(struct stress_options *options, const char *text, struct samara_error *err)
+{
+	if (!strcmp(text, "own"))
+		options->guest = STRESS_GUEST_OWN;
+	else if (!strcmp(text, "linux"))
+		options->guest = STRESS_GUEST_LINUX;
+	else
+		return bad(err, "guest", text, "choose own or linux");
+	return 0;
+}
+
+static int parse_text(const char *name, const char *text, char *into, struct samara_error *err)
+{
+	if (strlen(text) >= STRESS_TEXT_BYTES)
+		return samara_error_set(err, -EINVAL, "--%s: longer than %u bytes", name,
+					STRESS_TEXT_BYTES - 1);
+	strcpy(into, text);
+	return 0;
+}
+
 /* "plug=30,unplug=30": what it does not name is not done. */
 static int parse_mix(struct stress_options *options, const char *text, struct samara_error *err)
 {
@@ -187,6 +208,7 @@ static int parse_mix(struct stress_options *options, const char *text, struct sa
 	if (!copy)
 		return samara_error_set(err, -ENOMEM, "out of memory");
 	memset(options->weight, 0, sizeof(options->weight));
+	options->mix_given = true;
 	while (!ret && (item = strsep(&next, ","))) {
 		size_t length = strcspn(item, "=");
 
@@ -253,11 +275,30 @@ int stress_option_set(struct stress_options *options, const char *name, const ch
 		{"device-pages", &options->device_pages},
 		{"device-hold", &options->device_hold_us},
 		{"device-rest", &options->device_rest_us},
+		{"each", &options->linux_guest.each},
+	};
+	const struct {
+		const char *name;
+		char *text;
+	} texts[] = {
+		{"kernel", options->linux_guest.kernel},
+		{"modules", options->linux_guest.modules},
+		{"console", options->linux_guest.console},
+		{"append", options->linux_guest.append},
 	};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
 		if (!strcmp(name, numbers[i].name))
 			return parse_number(name, text, numbers[i].number, err);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
+		if (!strcmp(name, texts[i].name))
+			return parse_text(name, text, texts[i].text, err);
+	if (!strcmp(name, "guest"))
+		return parse_guest(options, text, err);
+	if (!strcmp(name, "guest-memory"))
+		return parse_size(text, "--guest-memory", &options->linux_guest.memory_bytes, err);
+	if (!strcmp(name, "device-memory"))
+		return parse_size(text, "--device-memory", &options->linux_guest.device_bytes, err);
 	if (!strcmp(name, "slot-size"))
 		return parse_slot_size(options, text, err);
 	if (!strcmp(name, "memory"))

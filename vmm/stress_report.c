@@ -70,13 +70,11 @@ static void print_injected(const struct stress_result *result, FILE *out)
 		fputc('\n', out);
 }
 
-int stress_print(const struct stress_result *result, FILE *out, struct samara_error *err)
+/* What was done, and by how many. */
+static void print_own_guest(const struct stress_result *result, FILE *out)
 {
 	const struct stress_options *options = &result->options;
-	int ret = print_operations(result, out, err);
 
-	if (ret)
-		return ret;
 	fprintf(out,
 		"lock %s, %u vCPUs, %.1f s, seed %" PRIu64 "%s: %" PRIu64 " operations, %" PRIu64
 		" faults, %" PRIu64 " visits to slots, %" PRIu64 " to memory of devices, %" PRIu64
@@ -91,6 +89,45 @@ int stress_print(const struct stress_result *result, FILE *out, struct samara_er
 		(double)result->checked_by_guest_bytes / 0x1p20,
 		(double)result->checked_by_host_bytes / 0x1p20, result->increments,
 		result->nothing_accesses, result->live_missed);
+}
+
+static void print_linux_guest(const struct stress_result *result, FILE *out)
+{
+	const struct stress_linux_result *guest = &result->linux_guest;
+	const struct stress_options *options = &result->options;
+
+	fprintf(out,
+		"lock %s, Linux %s, %u vCPUs, %.1f s, seed %" PRIu64 "%s: %" PRIu64
+		" operations, %" PRIu64 " faults of the host, %" PRIu64 " of the guest\n",
+		result->mm.lock, guest->release[0] ? guest->release : "(it never said)",
+		options->cpus, result->seconds, options->seed,
+		result->interrupted ? " (interrupted)" : "", stress_operations_total(result),
+		result->mm.faults, guest->faults);
+	fprintf(out,
+		"checked %.1f MiB by vCPUs and %.1f MiB by the host; %" PRIu64
+		" visits wrote %.1f MiB and gave %.1f MiB back; it had %.1f to %.1f MiB\n",
+		(double)result->checked_by_guest_bytes / 0x1p20,
+		(double)result->checked_by_host_bytes / 0x1p20, result->visits,
+		(double)guest->written_bytes / 0x1p20, (double)guest->released_bytes / 0x1p20,
+		(double)guest->least_bytes / 0x1p20, (double)guest->most_bytes / 0x1p20);
+	if (guest->declined)
+		fprintf(out, "%" PRIu64 " requests that the guest did not fulfil in time\n",
+			guest->declined);
+	if (guest->missing[0])
+		fprintf(out, "left out, as the guest has no driver (--modules): %s\n",
+			guest->missing);
+}
+
+int stress_print(const struct stress_result *result, FILE *out, struct samara_error *err)
+{
+	int ret = print_operations(result, out, err);
+
+	if (ret)
+		return ret;
+	if (result->options.guest == STRESS_GUEST_LINUX)
+		print_linux_guest(result, out);
+	else
+		print_own_guest(result, out);
 	if (result->rss_first_bytes && result->rss_last_bytes)
 		fprintf(out, "resident besides guest memory: %.1f MiB at first, %.1f MiB at last\n",
 			(double)result->rss_first_bytes / 0x1p20,

@@ -52,6 +52,9 @@ void stress_sample_progress(struct stress *s, struct stress_progress *progress)
 	progress->errors = __atomic_load_n(&s->integrity_errors, __ATOMIC_RELAXED) +
 			   __atomic_load_n(&s->operation_errors, __ATOMIC_RELAXED) +
 			   __atomic_load_n(&s->control->error_count, __ATOMIC_RELAXED);
+	for (unsigned int i = 0; i < s->options.cpus; i++)
+		progress->checked_bytes +=
+			8 * __atomic_load_n(&s->control->vcpu[i].checked_words, __ATOMIC_RELAXED);
 	progress->regions = stats.regions;
 	progress->plugged_bytes = stats.plugged_bytes;
 	progress->populated_bytes = stats.populated_bytes;
@@ -128,11 +131,21 @@ static int paint_region(const struct guest_mm_region *region, void *arg)
 	return 0;
 }
 
-void stress_sample_map(struct stress *s, struct stress_map *map)
+void stress_sample_places(struct stress *s)
 {
 	const struct stress_layout *layout = &s->layout;
 	const gpa_t ends[] = {STRESS_WINDOW_GPA, layout->mem_gpa, layout->places_gpa,
 			      layout->stranger_gpa, STRESS_WINDOW_GPA + layout->window_bytes};
+
+	for (unsigned int i = 0; i < STRESS_MAP_RANGES; i++)
+		s->map_places[i] = (struct stress_map_place){
+			.gpa = ends[i],
+			.size_bytes = ends[i + 1] - ends[i],
+		};
+}
+
+void stress_sample_map(struct stress *s, struct stress_map *map)
+{
 	struct stress_log_entry running[STRESS_MAX_WORKERS];
 	struct strips strips;
 	unsigned int count, i, n;
@@ -141,13 +154,14 @@ void stress_sample_map(struct stress *s, struct stress_map *map)
 		struct strip *strip = &strips.strip[i];
 
 		memset(map->cells[i], 0, sizeof(map->cells[i]));
-		strip->gpa = ends[i];
-		strip->size_bytes = ends[i + 1] - ends[i];
+		strip->gpa = s->map_places[i].gpa;
+		strip->size_bytes = s->map_places[i].size_bytes;
 		strip->count = map->wanted;
 		strip->cell_bytes = (strip->size_bytes / SAMARA_PAGE_BYTES / map->wanted + 1) *
 				    SAMARA_PAGE_BYTES;
 		strip->cells = map->cells[i];
 		map->cell_bytes[i] = strip->cell_bytes;
+		map->name[i] = s->map_places[i].name;
 	}
 	guest_mm_for_each_region(s->mm, paint_region, &strips);
 	count = stress_log_running(&s->log, running, STRESS_MAX_WORKERS);

@@ -25,7 +25,7 @@ int stress_csv_head(FILE *out)
 {
 	fputs("seconds,operations,faults,errors,injected,regions,plugged_bytes,populated_bytes,"
 	      "own_rss_bytes,operation_p50_ns,operation_p99_ns,operation_max_ns,fault_p50_ns,"
-	      "fault_p99_ns,fault_max_ns\n",
+	      "fault_p99_ns,fault_max_ns,checked_bytes,guest_bytes,guest_faults\n",
 	      out);
 	return fflush(out) ? -EIO : 0;
 }
@@ -42,10 +42,14 @@ int stress_csv_line(FILE *out, const struct stress_span *span, const struct stre
 	/* Not to be told just then: no value. */
 	if (now->rss_bytes)
 		fprintf(out, "%" PRIu64, now->rss_bytes);
-	fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%.0f,%.0f,%.0f\n",
+	fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%.0f,%.0f,%.0f,%" PRIu64 ",",
 		stress_hist_quantile(operation, 0.5), stress_hist_quantile(operation, 0.99),
 		operation->max, (double)stress_hist_quantile(fault, 0.5) * span->cycle_ns,
 		(double)stress_hist_quantile(fault, 0.99) * span->cycle_ns,
-		(double)fault->max * span->cycle_ns);
+		(double)fault->max * span->cycle_ns, now->checked_bytes);
+	if (now->guest_bytes)
+		fprintf(out, "%" PRIu64 ",%" PRIu64 "\n", now->guest_bytes, now->guest_faults);
+	else
+		fputs(",\n", out);
 	return fflush(out) ? -EIO : 0;
 }

@@ -12,6 +12,8 @@
 #include "vmm/stress_plan.h"
 #include "vmm/stress_rng.h"
 
+struct stress_worker;
+
 /* Within a run: what its workers share. For vmm/stress*.c alone. */
 
 #define STRESS_MAX_WORKERS 64u
@@ -59,10 +61,27 @@ struct stress_mover {
 	gpa_t gpa;
 };
 
+enum stress_step {
+	STRESS_STEP_DONE,
+	STRESS_STEP_UNSUITED, /* the slots that are not the guest's are plugged, or not, all of them */
+	STRESS_STEP_BUSY,     /* all slots are the guest's */
+};
+
+/* struct stress_map_place - what a row of the map shows */
+struct stress_map_place {
+	const char *name;
+	gpa_t gpa;
+	uint64_t size_bytes;
+};
+
 /**
  * struct stress - a run
  *
  * Locks: I: immutable while workers run. A: atomic. Others as noted.
+ * @step: does what an operator has planned; NULL: as samara's own guest wants it
+ * @place_name: what is at a gpa, for people; NULL: the same
+ * @changing_gpa: from there on the guest itself plugs and unplugs, so that what was plugged may be
+ *   gone; 0: nowhere
  */
 struct stress {
 	struct stress_options options;        /* I */
@@ -95,6 +114,10 @@ struct stress {
 	struct stress_log log;
 	struct stress_worker *workers; /* I; the contents are theirs */
 	unsigned int worker_count;     /* I */
+	enum stress_step (*step)(struct stress_worker *w, const struct stress_plan *plan); /* I */
+	const char *(*place_name)(const struct stress *s, gpa_t gpa);                      /* I */
+	struct stress_map_place map_places[STRESS_MAP_RANGES];                             /* I */
+	gpa_t changing_gpa;                                                                /* I */
 };
 
 /**
@@ -132,6 +155,10 @@ void stress_note(struct stress *s, const char *fmt, ...) __attribute__((format(p
 void stress_integrity_error(struct stress *s, const char *what, gpa_t gpa, uint32_t generation,
 			    uint64_t expected, uint64_t found);
 void stress_operation_error(struct stress *s, const struct samara_error *err, const char *what);
+
+/* Tell of a wrong word that is counted elsewhere; @what lives on. Any thread. */
+void stress_tell_error(struct stress *s, const char *who, const char *what, gpa_t gpa,
+		       uint32_t generation, uint64_t expected, uint64_t found);
 
 /* Tell of errors that the guest has reported since the last call. */
 void stress_tell_guest_errors(struct stress *s);
@@ -171,12 +198,6 @@ int stress_layout_make(struct stress_layout *layout, const struct stress_options
 int stress_slots_init(struct stress *s, struct samara_error *err);
 void stress_slots_free(struct stress *s);
 
-enum stress_step {
-	STRESS_STEP_DONE,
-	STRESS_STEP_UNSUITED, /* the slots that are not the guest's are plugged, or not, all of them */
-	STRESS_STEP_BUSY,     /* all slots are the guest's */
-};
-
 /* Do to a slot what is planned. */
 enum stress_step stress_slot_step(struct stress_worker *w, const struct stress_plan *plan);
 
@@ -213,6 +234,9 @@ void stress_sample_progress(struct stress *s, struct stress_progress *progress);
 void stress_sample_latencies(struct stress *s, struct stress_hist *operation_ns,
 			     struct stress_hist *fault_cycles);
 void stress_sample_map(struct stress *s, struct stress_map *map);
+
+/* What the map of samara's own guest shows. Context: the layout is made. */
+void stress_sample_places(struct stress *s);
 
 /* Resident memory without the guest's; 0: it was not to be told just then. */
 uint64_t stress_own_rss(struct stress *s);

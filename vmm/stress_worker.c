@@ -49,6 +49,8 @@ static enum stress_step do_planned(struct stress_worker *w, const struct stress_
 {
 	struct stress *s = w->stress;
 
+	if (s->step)
+		return s->step(w, plan);
 	switch (plan->what) {
 	case STRESS_MIX_REMAP_LIVE:
 		stress_move(w, &s->live);

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "devices/serial.h"
 #include "vmm/loader.h"
 #include "vmm/vm_internal.h"
 
@@ -94,6 +95,7 @@ static int build_tables(struct vm *vm, struct samara_error *err)
 	const struct acpi_machine machine = {
 		.cpus = config->cpus,
 		.memory_hotplug = vm->devices.dimms,
+		.second_serial = vm->devices.second_serial,
 		.layout = &vm->layout,
 		.node_count = config->node_count,
 		.node_bytes = config->node_bytes,
@@ -171,7 +173,8 @@ int vm_create(const struct vm_config *config, struct vm **out, struct samara_err
 	vm->config = config;
 	vm->kernel.fd = vm->initrd.fd = vm->wake_fd = -1;
 	vm->kvm.system_fd = vm->kvm.vm_fd = -1;
-	vm->devices.serial_irq.eventfd = vm->devices.rtc_irq.eventfd = -1;
+	vm->devices.serial_irq.eventfd = vm->devices.second_serial_irq.eventfd = -1;
+	vm->devices.rtc_irq.eventfd = -1;
 	vm->devices.memory_irq.eventfd = vm->devices.button_irq.eventfd = -1;
 	vm->paused = config->start_paused;
 	atomic_store(&vm->state, VM_PRELAUNCH);
@@ -411,6 +414,11 @@ const struct vm_config *vm_get_config(struct vm *vm)
 	return vm->config;
 }
 
+const struct layout *vm_layout(const struct vm *vm)
+{
+	return &vm->layout;
+}
+
 struct qom *vm_qom(struct vm *vm)
 {
 	return vm->qom;
@@ -445,6 +453,11 @@ void vm_get_bus_counters(struct vm *vm, struct bus_counters *mmio, struct bus_co
 {
 	bus_get_counters(vm->devices.mmio, mmio);
 	bus_get_counters(vm->devices.pio, pio);
+}
+
+size_t vm_second_serial_receive(struct vm *vm, const uint8_t *bytes, size_t count)
+{
+	return serial_receive(vm->devices.second_serial, bytes, count);
 }
 
 const char *vm_serial_pty(struct vm *vm)

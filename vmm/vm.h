@@ -96,9 +96,15 @@ enum vm_state vm_get_state(struct vm *vm);
 struct guest_mm *vm_mm(struct vm *vm);
 const struct vm_config *vm_get_config(struct vm *vm);
 
+struct layout;
+struct virtio_balloon;
+struct virtio_mem;
 struct qom;
 struct memory_devices;
 struct dimms;
+
+/* Where its memory is, and may come. Lives as long. Context: Does not sleep. */
+const struct layout *vm_layout(const struct vm *vm);
 
 /*
  * Its parts by path; its memory devices; its DIMM slots, NULL if it has none. Each lives as long as
@@ -151,6 +157,13 @@ int vm_add_virtio_mem(struct vm *vm, const struct virtio_mem_options *options, c
  */
 int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err);
 
+/*
+ * Its virtio devices: the balloon, and the first virtio-mem; NULL: there is none. They live as long as
+ * the VM. Context: Does not sleep.
+ */
+struct virtio_balloon *vm_virtio_balloon(struct vm *vm);
+struct virtio_mem *vm_virtio_mem(struct vm *vm);
+
 /* Tell the listeners. Context: any thread, vCPUs' included; may sleep a moment. */
 void vm_notify(struct vm *vm, const struct vm_notice *notice);
 
@@ -178,6 +191,14 @@ struct bus_counters;
  * Context: Does not sleep.
  */
 void vm_get_bus_counters(struct vm *vm, struct bus_counters *mmio, struct bus_counters *pio);
+
+/**
+ * vm_second_serial_receive() - bytes for the guest's second serial port, which the config has
+ *
+ * Context: Does not sleep; any thread.
+ * Return: how many the guest took; the rest is to be offered again.
+ */
+size_t vm_second_serial_receive(struct vm *vm, const uint8_t *bytes, size_t count);
 
 /* The name of the serial port's pseudo-terminal, NULL if it has none. */
 const char *vm_serial_pty(struct vm *vm);

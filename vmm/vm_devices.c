@@ -37,6 +37,23 @@ static size_t console_receive(void *arg, const uint8_t *bytes, size_t count)
 	return serial_receive(vm->devices.serial, bytes, count);
 }
 
+static void console_transmit(void *arg, const uint8_t *bytes, size_t count)
+{
+	struct vm *vm = arg;
+	const struct serial_tap *tap = &vm->config->console_tap;
+
+	chardev_transmit(vm->devices.chardev, bytes, count);
+	if (tap->hear)
+		tap->hear(tap->arg, bytes, count);
+}
+
+static void console_space(void *arg)
+{
+	struct vm *vm = arg;
+
+	chardev_space(vm->devices.chardev);
+}
+
 static void console_quit(void *arg)
 {
 	vm_quit(arg);
@@ -61,6 +78,7 @@ static void close_irq(struct irq *irq)
 static void disconnect_irqs(struct vm_devices *devices)
 {
 	devices->serial_irq.eventfd = -1;
+	devices->second_serial_irq.eventfd = -1;
 	devices->rtc_irq.eventfd = -1;
 	devices->memory_irq.eventfd = -1;
 	devices->button_irq.eventfd = -1;
@@ -86,8 +104,9 @@ static int create_serial(struct vm *vm, struct samara_error *err)
 {
 	struct vm_devices *devices = &vm->devices;
 	struct serial_config config = {
-		.transmit = chardev_transmit,
-		.space = chardev_space,
+		.transmit = console_transmit,
+		.space = console_space,
+		.arg = vm,
 	};
 	int ret = create_irq(&devices->serial_irq, err);
 
@@ -96,12 +115,33 @@ static int create_serial(struct vm *vm, struct samara_error *err)
 	if (ret)
 		return ret;
 	config.irq = devices->serial_irq;
-	config.arg = devices->chardev;
 	ret = serial_create(&config, &devices->serial, err);
 	if (ret)
 		return ret;
 	return bus_attach(devices->pio, LAYOUT_SERIAL_PORT, SERIAL_PORTS, "serial", &serial_bus_ops,
 			  devices->serial, err);
+}
+
+static int create_second_serial(struct vm *vm, struct samara_error *err)
+{
+	struct vm_devices *devices = &vm->devices;
+	struct serial_config config = {
+		.transmit = vm->config->second_serial.hear,
+		.arg = vm->config->second_serial.arg,
+	};
+	int ret;
+
+	if (!config.transmit)
+		return 0;
+	ret = create_irq(&devices->second_serial_irq, err);
+	if (ret)
+		return ret;
+	config.irq = devices->second_serial_irq;
+	ret = serial_create(&config, &devices->second_serial, err);
+	if (ret)
+		return ret;
+	return bus_attach(devices->pio, LAYOUT_SERIAL2_PORT, SERIAL_PORTS, "second serial",
+			  &serial_bus_ops, devices->second_serial, err);
 }
 
 static int create_rtc(struct vm *vm, struct samara_error *err)
@@ -203,6 +243,8 @@ int vm_devices_create(struct vm *vm, struct samara_error *err)
 	if (!ret)
 		ret = create_serial(vm, err);
 	if (!ret)
+		ret = create_second_serial(vm, err);
+	if (!ret)
 		ret = create_rtc(vm, err);
 	if (!ret)
 		ret = create_switches(vm, err);
@@ -235,6 +277,8 @@ void vm_devices_destroy(struct vm *vm)
 		i8042_destroy(devices->i8042);
 	if (devices->rtc)
 		rtc_destroy(devices->rtc);
+	if (devices->second_serial)
+		serial_destroy(devices->second_serial);
 	if (devices->serial)
 		serial_destroy(devices->serial);
 	if (devices->chardev)
@@ -242,6 +286,7 @@ void vm_devices_destroy(struct vm *vm)
 	close_irq(&devices->button_irq);
 	close_irq(&devices->memory_irq);
 	close_irq(&devices->rtc_irq);
+	close_irq(&devices->second_serial_irq);
 	close_irq(&devices->serial_irq);
 	memset(devices, 0, sizeof(*devices));
 	disconnect_irqs(devices);
@@ -254,6 +299,10 @@ int vm_devices_reset(struct vm *vm, struct samara_error *err)
 	power_reset(vm->devices.power);
 	pvpanic_reset(vm->devices.pvpanic);
 	drain_irq(&vm->devices.serial_irq);
+	if (vm->devices.second_serial) {
+		serial_reset(vm->devices.second_serial);
+		drain_irq(&vm->devices.second_serial_irq);
+	}
 	drain_irq(&vm->devices.rtc_irq);
 	drain_irq(&vm->devices.button_irq);
 	if (vm->devices.dimms) {
@@ -270,6 +319,7 @@ int vm_devices_connect(struct vm *vm, struct samara_error *err)
 		unsigned int gsi;
 	} lines[] = {
 		{&vm->devices.serial_irq, LAYOUT_SERIAL_GSI},
+		{&vm->devices.second_serial_irq, LAYOUT_SERIAL2_GSI},
 		{&vm->devices.rtc_irq, LAYOUT_RTC_GSI},
 		{&vm->devices.memory_irq, MEMORY_HOTPLUG_GSI},
 		{&vm->devices.button_irq, LAYOUT_POWER_BUTTON_GSI},

@@ -39,13 +39,14 @@ struct vm_devices {
 	struct bus *mmio, *pio;
 	struct chardev *chardev;
 	struct serial *serial;
+	struct serial *second_serial; /* NULL: none */
 	struct rtc *rtc;
 	struct i8042 *i8042;
 	struct power *power;
 	struct pvpanic *pvpanic;
 	struct dimms *dimms; /* NULL: no slots */
 	struct vm_virtio *virtio;
-	struct irq serial_irq, rtc_irq, memory_irq, button_irq;
+	struct irq serial_irq, second_serial_irq, rtc_irq, memory_irq, button_irq;
 };
 
 struct vm_listener {

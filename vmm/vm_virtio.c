@@ -432,3 +432,25 @@ int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err
 	pthread_mutex_unlock(&vm->control);
 	return ret;
 }
+
+/* ---- Questions --------------------------------------------------------------------------------- */
+
+struct virtio_balloon *vm_virtio_balloon(struct vm *vm)
+{
+	const struct vm_virtio *virtio = vm->devices.virtio;
+
+	for (unsigned int i = 0; virtio && i < virtio->count; i++)
+		if (virtio->slots[i].balloon)
+			return balloon_device(virtio->slots[i].balloon);
+	return NULL;
+}
+
+struct virtio_mem *vm_virtio_mem(struct vm *vm)
+{
+	const struct vm_virtio *virtio = vm->devices.virtio;
+
+	for (unsigned int i = 0; virtio && i < virtio->count; i++)
+		if (virtio->slots[i].memory)
+			return virtio_memory_device(virtio->slots[i].memory);
+	return NULL;
+}

@@ -251,6 +251,25 @@ static void test_ssdt(void **state)
 	acpi_free(&tables);
 }
 
+/* The second serial port has one of its own, which names the ports and the line of vmm/layout.h. */
+static void test_second_serial(void **state)
+{
+	const struct acpi_machine machine = {.cpus = 1, .second_serial = true};
+	/* ACPI 6.4, 6.4.2.5: a fixed-length I/O port descriptor of 16-bit addresses. */
+	const uint8_t ports[] = {0x47, 0x01, LAYOUT_SERIAL2_PORT & 0xff, LAYOUT_SERIAL2_PORT >> 8};
+	struct samara_error err = {0};
+	struct acpi_tables tables;
+	const uint8_t *ssdt;
+
+	(void)state;
+	assert_int_equal(
+		acpi_build(&machine, LAYOUT_ACPI_GPA, LAYOUT_ACPI_MAX_BYTES, &tables, &err), 0);
+	ssdt = table_of(&tables, "SSDT");
+	assert_non_null(memmem(ssdt, get(ssdt + 4, 4), "COM2", 4));
+	assert_non_null(memmem(ssdt, get(ssdt + 4, 4), ports, sizeof(ports)));
+	acpi_free(&tables);
+}
+
 struct affinity {
 	unsigned int node;
 	uint64_t gpa, size_bytes;
@@ -326,13 +345,10 @@ static void test_srat(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ssdt),
-		cmocka_unit_test(test_srat),
-		cmocka_unit_test(test_rsdp),
-		cmocka_unit_test(test_fadt),
-		cmocka_unit_test(test_madt),
-		cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_tables_do_not_overlap),
+		cmocka_unit_test(test_ssdt),    cmocka_unit_test(test_second_serial),
+		cmocka_unit_test(test_srat),    cmocka_unit_test(test_rsdp),
+		cmocka_unit_test(test_fadt),    cmocka_unit_test(test_madt),
+		cmocka_unit_test(test_no_room), cmocka_unit_test(test_tables_do_not_overlap),
 	};
 
 	return cmocka_run_group_tests_name("acpi", tests, NULL, NULL);
