@@ -31,12 +31,12 @@ unsigned int stress_linux_dimms(const struct stress_options *options)
 
 /*
  * Of what the kernel prints, warnings and worse; hotplugged memory is movable, so that the guest can
- * give it back; a panic ends the VM. Behind "--" are the agent's own options.
+ * give it back; a panic ends the VM, and whatever the kernel finds wrong with itself is one. Behind "--" are the agent's own options.
  */
 static int make_cmdline(struct vm_config *config, const struct stress_options *options)
 {
 	return asprintf(&config->cmdline,
-			"console=ttyS0 loglevel=5 panic=-1 "
+			"console=ttyS0 loglevel=5 oops=panic panic=-1 "
 			"memhp_default_state=online_movable %s -- "
 			"seed=%" PRIu64 " areas=%u area=%" PRIu64 " pattern=%s zipf=%f",
 			options->linux_guest.append, options->seed, options->slots,
@@ -179,7 +179,8 @@ void stress_linux_guest_last_words(const struct stress_linux_guest *guest, char 
 		if (!next_line(guest, &at, line, sizeof(line)))
 			continue;
 		snprintf(text, length, "%s", line);
-		if (strstr(line, "Kernel panic"))
+		/* The first of these says why; a trace follows, and more of what comes of it. */
+		if (strstr(line, "BUG") || strstr(line, "Oops") || strstr(line, "Kernel panic"))
 			return;
 	}
 }

@@ -28,8 +28,8 @@ enum stress_linux_life {
  * @heard_ns: when the agent said something last; @moved_ns: when its slowest thread got on
  * @ret, @error, @end: how making it went, and how it ended; valid once @life says so
  *
- * Locks: I: immutable after stress_linux_guest_start(). L: under @lock, which is taken with no
- * other one held but the serial port's none.
+ * Locks: I: immutable after stress_linux_guest_start(). L: under @lock, a leaf: vCPU threads take it
+ * when the guest prints.
  */
 struct stress_linux_guest {
 	struct vm_config config; /* I */
@@ -76,7 +76,7 @@ bool stress_linux_guest_tell_stop(struct stress_linux_guest *guest, size_t *sent
  */
 int stress_linux_guest_why_ended(struct stress_linux_guest *guest, struct samara_error *err);
 
-/* The most telling line of the console's last ones: a panic's, or the last. Context: @lock held. */
+/* The most telling line of the console's last ones: of a bug, a panic, or the last. Context: @lock held. */
 void stress_linux_guest_last_words(const struct stress_linux_guest *guest, char *text,
 				   size_t length);
 

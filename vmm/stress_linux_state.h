@@ -4,6 +4,8 @@
 
 #include "vmm/stress_linux_guest.h"
 #include "vmm/stress_state.h"
+#include "vmm/stress_watch.h"
+#include "vmm/stress_workers.h"
 
 /* Within a run with a Linux guest; for vmm/stress_linux*.c alone. */
 
@@ -49,5 +51,21 @@ enum stress_step stress_linux_step(struct stress_worker *w, const struct stress_
 
 /* Which devices operators have to do with (vmm/stress_linux_device.c). Context: the VM is made. */
 void stress_linux_devices_init(struct stress_linux *l);
+
+/**
+ * stress_linux_is_well() - whether the guest runs, and its agent works and speaks
+ *
+ * Return: false: @err says why not.
+ */
+bool stress_linux_is_well(struct stress_linux *l, struct samara_error *err);
+
+/*
+ * Let it have its time, and tell the watcher of it (vmm/stress_linux_watch.c); what was done and found.
+ * Context: the main thread.
+ */
+void stress_linux_watch(struct stress_linux *l, struct stress_lookout *lookout,
+			const volatile int *interrupt, struct stress_result *result);
+void stress_linux_collect(struct stress_linux *l, const struct stress_workers *workers,
+			  struct stress_lookout *lookout, struct stress_result *result);
 
 #endif
