@@ -106,7 +106,7 @@ static int add_modules(struct archive *archive, const char *folder, struct samar
 	int ret = 0;
 
 	/* Names in an archive have no first slash. */
-	ret = add_entry(archive, AGENT_MODULE_FOLDER + 1, AE_IFDIR, 0755, NULL, 0, err);
+	ret = add_entry(archive, &AGENT_MODULE_FOLDER[1], AE_IFDIR, 0755, NULL, 0, err);
 	for (size_t i = 0; !ret && i < sizeof(modules) / sizeof(*modules); i++) {
 		char path[STRESS_TEXT_BYTES + 64], name[64];
 		uint8_t *bytes = NULL;
