@@ -15,11 +15,11 @@
 #define STOP_TICK_NS    UINT64_C(10000000)
 
 /*
- * How long a guest may take until its agent is at work, and be silent later (it speaks once a second).
- * On a machine that is emulated, with others on the same CPUs, a boot takes minutes.
+ * How long a guest may be silent until its agent works, and later, when it speaks once a second; and
+ * how long one of its threads may get nowhere. On a machine that is emulated, and shared, a boot takes
+ * minutes, and so does a DIMM that leaves.
  */
-#define BOOT_NS         (600 * STRESS_NS_PER_S)
-#define SILENCE_NS      (180 * STRESS_NS_PER_S)
+#define PATIENCE_NS     (600 * STRESS_NS_PER_S)
 
 #define PLACE_MIN_BYTES (UINT64_C(64) << 10)
 
@@ -127,7 +127,7 @@ static int match_drivers(struct stress_linux *l, struct samara_error *err)
 }
 
 /* What the agent says, or no longer says, that ends the run. Context: guest's lock. */
-static int look_at_agent(struct stress_linux *l, uint64_t patience_ns, struct samara_error *err)
+static int look_at_agent(struct stress_linux *l, struct samara_error *err)
 {
 	const struct stress_agent *agent = &l->guest.agent;
 	uint64_t now = stress_now_ns();
@@ -141,14 +141,14 @@ static int look_at_agent(struct stress_linux *l, uint64_t patience_ns, struct sa
 					agent->text);
 	if (l->guest.life == STRESS_LINUX_ENDED)
 		return stress_linux_guest_why_ended(&l->guest, err);
-	if (now <= l->guest.heard_ns + patience_ns && now <= l->guest.moved_ns + patience_ns)
+	if (now <= l->guest.heard_ns + PATIENCE_NS && now <= l->guest.moved_ns + PATIENCE_NS)
 		return 0;
 	stress_linux_guest_last_words(&l->guest, words, sizeof(words));
 	return samara_error_set(
 		err, -ETIMEDOUT, "the guest hangs: %s for %llu s; its console says: %s",
-		now > l->guest.heard_ns + patience_ns ? "its agent said nothing"
+		now > l->guest.heard_ns + PATIENCE_NS ? "its agent said nothing"
 						      : "a thread of its agent got nowhere",
-		(unsigned long long)(patience_ns / STRESS_NS_PER_S), words);
+		(unsigned long long)(PATIENCE_NS / STRESS_NS_PER_S), words);
 }
 
 static int greet(struct stress_linux *l, struct samara_error *err)
@@ -174,7 +174,7 @@ static int wait_for_agent(struct stress_linux *l, const volatile int *interrupt,
 		if (*interrupt)
 			return -EINTR;
 		pthread_mutex_lock(&l->guest.lock);
-		ret = look_at_agent(l, BOOT_NS, err);
+		ret = look_at_agent(l, err);
 		ready = !ret && l->guest.agent.state >= STRESS_AGENT_READY;
 		if (ready)
 			ret = greet(l, err);
@@ -192,7 +192,7 @@ bool stress_linux_is_well(struct stress_linux *l, struct samara_error *err)
 	bool well;
 
 	pthread_mutex_lock(&l->guest.lock);
-	well = !look_at_agent(l, SILENCE_NS, err) && l->guest.agent.state == STRESS_AGENT_READY;
+	well = !look_at_agent(l, err) && l->guest.agent.state == STRESS_AGENT_READY;
 	if (!well && !err->code)
 		samara_error_set(err, -EPROTO, "the guest's agent ended before it was told to");
 	pthread_mutex_unlock(&l->guest.lock);
@@ -230,7 +230,7 @@ static int finish_guest(struct stress_linux *l, struct samara_error *err)
 		done = l->guest.agent.state == STRESS_AGENT_DONE;
 		life = l->guest.life;
 		if (!done || life != STRESS_LINUX_ENDED)
-			ret = look_at_agent(l, SILENCE_NS, err);
+			ret = look_at_agent(l, err);
 		else if (l->guest.end != VM_END_POWEROFF)
 			ret = stress_linux_guest_why_ended(&l->guest, err);
 		pthread_mutex_unlock(&l->guest.lock);
