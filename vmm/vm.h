@@ -158,8 +158,8 @@ int vm_add_virtio_mem(struct vm *vm, const struct virtio_mem_options *options, c
 int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err);
 
 /*
- * Its virtio devices: the balloon, and the first virtio-mem; NULL: there is none. They live as long as
- * the VM. Context: Does not sleep.
+ * Its virtio devices: the balloon, and the first virtio-mem; NULL: there is none. Valid until the device
+ * is removed, or the VM. Context: may sleep; not from vCPU threads.
  */
 struct virtio_balloon *vm_virtio_balloon(struct vm *vm);
 struct virtio_mem *vm_virtio_mem(struct vm *vm);

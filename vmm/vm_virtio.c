@@ -438,19 +438,25 @@ int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err
 struct virtio_balloon *vm_virtio_balloon(struct vm *vm)
 {
 	const struct vm_virtio *virtio = vm->devices.virtio;
+	struct virtio_balloon *found = NULL;
 
-	for (unsigned int i = 0; virtio && i < virtio->count; i++)
+	pthread_mutex_lock(&vm->control);
+	for (unsigned int i = 0; !found && i < VIRTIO_SLOTS; i++)
 		if (virtio->slots[i].balloon)
-			return balloon_device(virtio->slots[i].balloon);
-	return NULL;
+			found = balloon_device(virtio->slots[i].balloon);
+	pthread_mutex_unlock(&vm->control);
+	return found;
 }
 
 struct virtio_mem *vm_virtio_mem(struct vm *vm)
 {
 	const struct vm_virtio *virtio = vm->devices.virtio;
+	struct virtio_mem *found = NULL;
 
-	for (unsigned int i = 0; virtio && i < virtio->count; i++)
+	pthread_mutex_lock(&vm->control);
+	for (unsigned int i = 0; !found && i < VIRTIO_SLOTS; i++)
 		if (virtio->slots[i].memory)
-			return virtio_memory_device(virtio->slots[i].memory);
-	return NULL;
+			found = virtio_memory_device(virtio->slots[i].memory);
+	pthread_mutex_unlock(&vm->control);
+	return found;
 }
