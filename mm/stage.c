@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 #include "mm/backing.h"
@@ -13,6 +14,43 @@
 
 #define MAP_BYTES ((STAGES + 1) * HUGE_BYTES)
 
+/* KiB of page tables that the process has (Documentation/filesystems/proc.rst); -1: not known. */
+static long table_kib(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[256];
+	long kib = -1;
+
+	while (status && kib < 0 && fgets(line, sizeof(line), status))
+		if (sscanf(line, "VmPTE: %ld", &kib) != 1)
+			kib = -1;
+	if (status)
+		fclose(status);
+	return kib;
+}
+
+/*
+ * Whether MADV_DONTNEED frees a page table that it empties (CONFIG_PT_RECLAIM, Linux 6.14): seen by
+ * what becomes of those of the staging areas, which have no huge pages yet. Other threads may make
+ * and free tables meanwhile, so half of them count as all.
+ */
+static bool discard_frees_tables(char *area)
+{
+	long before, after;
+
+	if (madvise(area, STAGES * HUGE_BYTES, MADV_NOHUGEPAGE))
+		return false;
+	for (unsigned int i = 0; i < STAGES; i++)
+		if (madvise(area + i * HUGE_BYTES, SAMARA_PAGE_BYTES, MADV_POPULATE_WRITE))
+			return false;
+	before = table_kib();
+	if (madvise(area, STAGES * HUGE_BYTES, MADV_DONTNEED))
+		return false;
+	after = table_kib();
+	return before >= 0 && after >= 0 &&
+	       before - after >= (long)(STAGES * SAMARA_PAGE_BYTES / 2 / 1024);
+}
+
 void stage_init(struct stage *stage, bool can_move)
 {
 	*stage = (struct stage){0};
@@ -25,10 +63,18 @@ void stage_init(struct stage *stage, bool can_move)
 		return;
 	}
 	stage->area = (char *)(((uintptr_t)stage->map + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1));
+	stage->tables_go = discard_frees_tables(stage->area);
+	/* Where tables stay, areas that were tried would have no huge pages: mapped anew. */
+	if (!stage->tables_go &&
+	    mmap(stage->map, MAP_BYTES, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		goto destroy;
 	/* Pages shared with a child cannot be moved. */
-	if (madvise(stage->area, STAGES * HUGE_BYTES, MADV_DONTFORK) ||
-	    madvise(stage->area, STAGES * HUGE_BYTES, MADV_HUGEPAGE))
-		stage_destroy(stage);
+	if (!madvise(stage->area, STAGES * HUGE_BYTES, MADV_DONTFORK) &&
+	    !madvise(stage->area, STAGES * HUGE_BYTES, MADV_HUGEPAGE))
+		return;
+destroy:
+	stage_destroy(stage);
 }
 
 void stage_destroy(struct stage *stage)

@@ -25,6 +25,7 @@ struct fill;
 struct stage {
 	char *area;     /* I: STAGES of them, or NULL: there are none */
 	void *map;      /* I: what was mapped for it */
+	bool tables_go; /* I: a table whose pages are all discarded goes with them (stage_init()) */
 	uint32_t taken; /* a: a bit per area */
 };
 

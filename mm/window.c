@@ -241,6 +241,16 @@ void window_note_table(struct window *window, gpa_t gpa)
 		page_bitmap_set(&window->tables, huge, SAMARA_PAGE_BYTES);
 }
 
+/* The tables of what was discarded as a whole are gone, where the kernel frees them. */
+static void forget_tables(struct window *window, gpa_t gpa, uint64_t size_bytes)
+{
+	gpa_t first = (gpa + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
+	gpa_t end = (gpa + size_bytes) & ~(HUGE_BYTES - 1);
+
+	if (window->stage.tables_go && first < end)
+		clear_if_any(&window->tables, first, end - first);
+}
+
 int window_discard(struct window *window, gpa_t gpa, uint64_t size_bytes)
 {
 	int ret = 0;
@@ -255,6 +265,8 @@ int window_discard(struct window *window, gpa_t gpa, uint64_t size_bytes)
 		const struct backing *backing = window_backing(window, gpa, &bytes);
 
 		ret = backing->ops->discard(backing, gpa, bytes);
+		if (!ret)
+			forget_tables(window, gpa, bytes);
 		gpa += bytes;
 		size_bytes -= bytes;
 	}

@@ -35,7 +35,8 @@
  * bit. A bit of @discarded is set while a plugged page is missing because it was discarded; of @lent,
  * besides, while the guest has said that it will not use it. A bit of @tables stands for the 2 MiB
  * that begin there: they have had small pages, or a huge one that was cut. Linux before 6.14 keeps an
- * empty table of page-table entries, so no huge page can be moved there.
+ * empty table of page-table entries, so no huge page can be moved there ever again; later ones free it
+ * with the last page (stage->tables_go).
  *
  * Equal stripes of the window are watched by one userfaultfd each.
  */
