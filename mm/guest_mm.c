@@ -90,7 +90,7 @@ int guest_mm_create(const struct guest_mm_config *config, struct guest_mm **out,
 	mm->huge_pages = !config->no_huge_pages && !config->copy_only;
 	mm->around_bytes = pages * SAMARA_PAGE_BYTES;
 	mm->zeros_bytes = mm->around_bytes < HUGE_BYTES ? HUGE_BYTES : mm->around_bytes;
-	stray_init(&mm->strays);
+	stray_init(&mm->strays, config->first_nothing, config->nothing_arg);
 	/* Read only and never written: all of it is the host's one zero page. */
 	zeros = mmap(NULL, mm->zeros_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (zeros == MAP_FAILED) {

@@ -6,9 +6,9 @@
 #include "mm/rank.h"
 #include "mm/stray.h"
 
-void stray_init(struct stray *strays)
+void stray_init(struct stray *strays, void (*report)(gpa_t gpa, void *arg), void *arg)
 {
-	*strays = (struct stray){.lock = PTHREAD_MUTEX_INITIALIZER};
+	*strays = (struct stray){.lock = PTHREAD_MUTEX_INITIALIZER, .report = report, .arg = arg};
 }
 
 void stray_destroy(struct stray *strays)
@@ -89,6 +89,9 @@ int stray_answer(struct guest_mm *mm, gpa_t gpa)
 		/* Counted before the vCPU goes on: whoever hears of the access finds it counted. */
 		mm_count(&mm->counters.faults_nothing, 1);
 		__atomic_store_n(&mm->counters.last_nothing_gpa, gpa, __ATOMIC_RELAXED);
+		if (!strays->touched)
+			strays->first_gpa = gpa;
+		strays->touched = true;
 		ret = put_zeros(mm, window, page);
 	}
 	if (!ret) {
@@ -134,6 +137,7 @@ int stray_clear(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes)
 uint64_t stray_expire(struct guest_mm *mm)
 {
 	struct stray *strays = &mm->strays;
+	void (*report)(gpa_t gpa, void *arg) = NULL;
 	uint64_t left = UINT64_MAX, now;
 
 	ranked_lock(&strays->lock, RANK_STRAY);
@@ -153,6 +157,12 @@ uint64_t stray_expire(struct guest_mm *mm)
 			break;
 		}
 	}
+	if (strays->touched) {
+		report = strays->report;
+		strays->report = NULL;
+	}
 	ranked_unlock(&strays->lock, RANK_STRAY);
+	if (report)
+		report(strays->first_gpa, strays->arg);
 	return left;
 }

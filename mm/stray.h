@@ -3,6 +3,7 @@
 #define MM_STRAY_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <samara/types.h>
@@ -23,15 +24,23 @@ struct guest_mm;
  * @lock protects everything here. Rank: below regions. A page is put behind nothing, and recorded,
  * in one critical section that looks again whether there is a region; plug publishes its region
  * before it takes the lock to clear the range. So no page in this list is ever a region's.
+ *
+ * @report: told of the first access by stray_expire(), and NULL from then on; @arg is for it
+ * @touched: there was one, at @first_gpa, which does not change afterwards
  */
 struct stray {
 	pthread_mutex_t lock;
+	void (*report)(gpa_t gpa, void *arg);
+	void *arg;
+	bool touched;
+	gpa_t first_gpa;
 	gpa_t gpa[STRAYS];
 	uint64_t until_ns[STRAYS];
 	unsigned int first, count;
 };
 
-void stray_init(struct stray *strays);
+/* @report: NULL, or what is told of the first access. */
+void stray_init(struct stray *strays, void (*report)(gpa_t gpa, void *arg), void *arg);
 void stray_destroy(struct stray *strays);
 
 /**
@@ -51,8 +60,9 @@ int stray_answer(struct guest_mm *mm, gpa_t gpa);
 int stray_clear(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes);
 
 /**
- * stray_expire() - forget those that are old enough
+ * stray_expire() - forget those that are old enough, and tell of the first there ever was
  *
+ * Context: the fault service's retry thread; holds no lock.
  * Return: nanoseconds until the next one is, UINT64_MAX if there is none.
  */
 uint64_t stray_expire(struct guest_mm *mm);

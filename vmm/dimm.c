@@ -13,6 +13,9 @@
 /* Until the guest asks what there is to tell, it is told again; and a failed unplug tried again. */
 #define REMIND_MS       1000
 
+/* So many times in a row, and whoever runs the VM is told. A guest that boots may take some. */
+#define UNHEARD_MAX     10u
+
 /*
  * How many reports of one slot are passed on until something happens to it. A guest that is well
  * makes three: in progress, ejected or not, and one for an insertion before.
@@ -24,6 +27,12 @@
 #define OST_GUEST_EJECT 0x103u /* the guest's own idea */
 #define OST_SUCCESS     0x0u
 #define OST_IN_PROGRESS 0x84u
+
+/* What a guest does wrong; each is told of once. */
+enum complaint {
+	COMPLAINT_SILENCE = 1,
+	COMPLAINT_STORM = 2,
+};
 
 struct dimm {
 	struct memory_device device;
@@ -65,10 +74,20 @@ struct dimms {
 	struct dimm_ost last[MEMORY_HOTPLUG_SLOTS_MAX]; /* [l] */
 	struct task tasks[TASKS_MAX];                   /* [l] a ring */
 	unsigned int first_task, task_count;            /* [l] */
-	uint64_t passed, dropped;                       /* [l] */
+	struct dimm_counters counters;                  /* [l] */
+	unsigned int unheard;                           /* [l] reminders in a row */
+	unsigned int complaints, told;                  /* [l] enum complaint */
 };
 
 /* ---- From vCPU threads ----------------------------------------------------------------------- */
+
+/* Have the thread tell. Under the lock. */
+static void complain(struct dimms *dimms, enum complaint complaint)
+{
+	if (!(dimms->complaints & complaint))
+		pthread_cond_signal(&dimms->wake);
+	dimms->complaints |= complaint;
+}
 
 /* Under the lock. Return: whether there was room. */
 static bool add_task(struct dimms *dimms, const struct task *task)
@@ -100,9 +119,10 @@ static void reported(void *arg, unsigned int slot, uint32_t source, uint32_t sta
 	pthread_mutex_lock(&dimms->lock);
 	if (dimms->reports[slot] < REPORTS_MAX && add_task(dimms, &task)) {
 		dimms->reports[slot]++;
-		dimms->passed++;
+		dimms->counters.passed++;
 	} else {
-		dimms->dropped++;
+		dimms->counters.dropped++;
+		complain(dimms, COMPLAINT_STORM);
 	}
 	dimms->last[slot].source = source;
 	dimms->last[slot].status = status;
@@ -252,7 +272,8 @@ static void pass_on_report(struct dimms *dimms, const struct task *task)
 
 /* ---- The thread ------------------------------------------------------------------------------ */
 
-static void wait_a_while(struct dimms *dimms)
+/* Under the lock. Return: whether nobody woke us up. */
+static bool wait_a_while(struct dimms *dimms)
 {
 	struct timespec until;
 
@@ -263,17 +284,55 @@ static void wait_a_while(struct dimms *dimms)
 		until.tv_nsec -= 1000000000L;
 		until.tv_sec++;
 	}
-	pthread_cond_timedwait(&dimms->wake, &dimms->lock, &until);
+	return pthread_cond_timedwait(&dimms->wake, &dimms->lock, &until) == ETIMEDOUT;
+}
+
+/* Under the lock, which is let go meanwhile. Return: whether there was something to tell. */
+static bool tell_complaints(struct dimms *dimms)
+{
+	const struct memory_devices_config *config = memory_devices_config(dimms->devices);
+	unsigned int news = dimms->complaints & ~dimms->told;
+
+	if (!news)
+		return false;
+	dimms->told |= news;
+	pthread_mutex_unlock(&dimms->lock);
+	if (config->report && news & COMPLAINT_SILENCE)
+		config->report(
+			config->arg,
+			"memory slots: the guest does not ask what there is to tell, though it "
+			"is reminded (told once, counted as memory-reminders)");
+	if (config->report && news & COMPLAINT_STORM)
+		config->report(
+			config->arg,
+			"memory slots: the guest reports more than there can be to say (told "
+			"once, counted as ost-reports-dropped)");
+	pthread_mutex_lock(&dimms->lock);
+	return true;
+}
+
+/* Tell the guest anew, if it has not asked. Under the lock. */
+static void remind(struct dimms *dimms)
+{
+	dimms->remind = memory_hotplug_remind(dimms->hotplug);
+	if (!dimms->remind) {
+		dimms->unheard = 0;
+		return;
+	}
+	dimms->counters.reminders++;
+	if (++dimms->unheard >= UNHEARD_MAX)
+		complain(dimms, COMPLAINT_SILENCE);
 }
 
 /* Under the lock. Return: whether there is a task. */
 static bool wait_for_task(struct dimms *dimms, struct task *task)
 {
 	while (!dimms->task_count && !dimms->stop) {
+		if (tell_complaints(dimms))
+			continue;
 		if (dimms->remind) {
-			wait_a_while(dimms);
-			if (!dimms->task_count)
-				dimms->remind = memory_hotplug_remind(dimms->hotplug);
+			if (wait_a_while(dimms))
+				remind(dimms);
 		} else {
 			pthread_cond_wait(&dimms->wake, &dimms->lock);
 		}
@@ -544,10 +603,9 @@ int dimms_get_ost(struct dimms *dimms, unsigned int slot, struct dimm_ost *ost)
 	return 0;
 }
 
-void dimms_get_reports(struct dimms *dimms, uint64_t *passed, uint64_t *dropped)
+void dimms_get_counters(struct dimms *dimms, struct dimm_counters *counters)
 {
 	pthread_mutex_lock(&dimms->lock);
-	*passed = dimms->passed;
-	*dropped = dimms->dropped;
+	*counters = dimms->counters;
 	pthread_mutex_unlock(&dimms->lock);
 }

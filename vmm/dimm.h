@@ -71,10 +71,16 @@ struct dimm_ost {
 int dimms_get_ost(struct dimms *dimms, unsigned int slot, struct dimm_ost *ost);
 
 /**
- * dimms_get_reports() - how many reports of the guest were passed on, and how many were too many
- *
- * Context: does not sleep.
+ * struct dimm_counters - what happened since the slots were made
+ * @passed: reports of the guest that were passed on
+ * @dropped: reports that were too many
+ * @reminders: how often it was told anew, as it had not asked what there is to tell
  */
-void dimms_get_reports(struct dimms *dimms, uint64_t *passed, uint64_t *dropped);
+struct dimm_counters {
+	uint64_t passed, dropped, reminders;
+};
+
+/* Context: does not sleep. */
+void dimms_get_counters(struct dimms *dimms, struct dimm_counters *counters);
 
 #endif

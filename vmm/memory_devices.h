@@ -76,6 +76,8 @@ struct memory_device {
  * @max_bytes: how much there may be of them in all
  * @nodes: NUMA nodes of the guest, at least 1
  * @notify: hears of what the guest does with its devices
+ * @report: takes a line about a guest that misbehaves, once for each kind; may be NULL
+ * @arg: for both
  */
 struct memory_devices_config {
 	struct guest_mm *mm;
@@ -85,6 +87,7 @@ struct memory_devices_config {
 	uint64_t max_bytes;
 	unsigned int nodes;
 	vm_event_fn *notify;
+	void (*report)(void *arg, const char *line);
 	void *arg;
 };
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
-#include "vmm/dimm.h"
 #include "vmm/stats.h"
 
 #define MM(field)   offsetof(struct stats, mm.field)
 #define MMIO(field) offsetof(struct stats, mmio.field)
 #define PIO(field)  offsetof(struct stats, pio.field)
+#define DIMM(field) offsetof(struct stats, dimm.field)
 
 const struct stat_info stats_list[] = {
 	{"regions", "Regions of guest memory.", STAT_GAUGE, STAT_NUMBER, MM(regions)},
@@ -59,9 +59,11 @@ const struct stat_info stats_list[] = {
 	{"pio-nowhere", "Port accesses where no device is.", STAT_COUNTER, STAT_NUMBER,
 	 PIO(nowhere)},
 	{"ost-reports", "Reports of the guest about memory devices, passed on.", STAT_COUNTER,
-	 STAT_NUMBER, offsetof(struct stats, ost_passed)},
+	 STAT_NUMBER, DIMM(passed)},
 	{"ost-reports-dropped", "Such reports dropped, as there were too many.", STAT_COUNTER,
-	 STAT_NUMBER, offsetof(struct stats, ost_dropped)},
+	 STAT_NUMBER, DIMM(dropped)},
+	{"memory-reminders", "Times the guest was told anew of a memory device, and had not asked.",
+	 STAT_COUNTER, STAT_NUMBER, DIMM(reminders)},
 	{NULL, NULL, 0, 0, 0},
 };
 
@@ -81,5 +83,5 @@ void stats_read(struct vm *vm, struct stats *stats)
 	guest_mm_get_stats(vm_mm(vm), &stats->mm);
 	vm_get_bus_counters(vm, &stats->mmio, &stats->pio);
 	if (vm_dimms(vm))
-		dimms_get_reports(vm_dimms(vm), &stats->ost_passed, &stats->ost_dropped);
+		dimms_get_counters(vm_dimms(vm), &stats->dimm);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "devices/bus.h"
+#include "vmm/dimm.h"
 #include "vmm/vm.h"
 
 /*
@@ -49,7 +50,7 @@ const struct stat_info *stats_find(const char *name);
 struct stats {
 	struct guest_mm_stats mm;
 	struct bus_counters mmio, pio;
-	uint64_t ost_passed, ost_dropped;
+	struct dimm_counters dimm;
 };
 
 /**

@@ -31,6 +31,12 @@ void vm_fail_with(struct vm *vm, const struct samara_error *error)
 	vm_request(vm, VM_REQUEST_ERROR);
 }
 
+void vm_warn(void *arg, const char *line)
+{
+	(void)arg;
+	fprintf(stderr, "samara: warning: %s\n", line);
+}
+
 void vm_fail(struct vm *vm, int code, const char *fmt, ...)
 {
 	struct samara_error error = {.code = code};
@@ -83,6 +89,7 @@ static int create_memory_devices(struct vm *vm, struct samara_error *err)
 		.max_bytes = config->max_memory_bytes - config->memory_bytes,
 		.nodes = config->node_count ? config->node_count : 1,
 		.notify = notify,
+		.report = vm_warn,
 		.arg = vm,
 	};
 

@@ -98,6 +98,9 @@ void vm_fail(struct vm *vm, int code, const char *fmt, ...) __attribute__((forma
 /* The same with an error that is there already. */
 void vm_fail_with(struct vm *vm, const struct samara_error *error);
 
+/* A line about a guest that misbehaves, to stderr. @arg: not used. Context: any thread. */
+void vm_warn(void *arg, const char *line);
+
 /* vm_devices.c. Context: creation and destruction, or a reset: no vCPU runs. */
 int vm_devices_create(struct vm *vm, struct samara_error *err);
 void vm_devices_destroy(struct vm *vm);

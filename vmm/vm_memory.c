@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -173,10 +175,25 @@ static int place_nodes(struct vm *vm, struct samara_error *err)
 	return ret;
 }
 
+static void warn_of_nothing(gpa_t gpa, void *arg)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line),
+		 "the guest accesses %#" PRIx64
+		 ", where no memory is plugged (told once, counted as faults-nothing)",
+		 gpa);
+	vm_warn(arg, line);
+}
+
 int vm_memory_create(struct vm *vm, struct samara_error *err)
 {
 	const struct vm_config *config = vm->config;
-	const struct guest_mm_config mm = {.no_huge_pages = config->memory_small_pages};
+	const struct guest_mm_config mm = {
+		.no_huge_pages = config->memory_small_pages,
+		.first_nothing = warn_of_nothing,
+		.nothing_arg = vm,
+	};
 	struct memory_file file = {.fd = -1};
 	int ret;
 

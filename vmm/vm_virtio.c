@@ -5,7 +5,6 @@
  * can come and go while the machine runs.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -48,12 +47,6 @@ struct vm_virtio {
 static gpa_t slot_gpa(unsigned int index)
 {
 	return VIRTIO_SLOT_GPA + (gpa_t)index * VIRTIO_SLOT_BYTES;
-}
-
-static void report(void *arg, const char *line)
-{
-	(void)arg;
-	fprintf(stderr, "samara: warning: %s\n", line);
 }
 
 /* ---- Life -------------------------------------------------------------------------------------- */
@@ -147,7 +140,7 @@ static int create_balloon(struct vm *vm, struct samara_error *err)
 		.devices = vm->memory_devices,
 		.options = &vm->config->balloon,
 		.memory_bytes = vm->config->memory_bytes,
-		.report = report,
+		.report = vm_warn,
 	};
 	struct slot *slot;
 	int ret;
@@ -178,7 +171,7 @@ static int create_mem(struct vm *vm, struct virtio_memory_config *config, struct
 		return ret;
 	config->devices = vm->memory_devices;
 	config->irq = slot->irq;
-	config->report = report;
+	config->report = vm_warn;
 	ret = virtio_memory_create(config, &slot->memory, err);
 	if (ret)
 		return ret;

@@ -76,6 +76,10 @@ struct guest_mm_slow_operation {
  *                  manager's own, which must not call operations
  * @slow_ms: 0: 1000
  * @slow_arg: for @slow_operation
+ * @first_nothing: NULL, or called once, when an address where nothing is plugged was accessed for
+ *                 the first time (@faults_nothing counts them all); by the same thread, on the same
+ *                 terms
+ * @nothing_arg: for @first_nothing
  */
 struct guest_mm_config {
 	unsigned int fault_threads;
@@ -87,6 +91,8 @@ struct guest_mm_config {
 	void (*slow_operation)(const struct guest_mm_slow_operation *slow, void *arg);
 	unsigned int slow_ms;
 	void *slow_arg;
+	void (*first_nothing)(gpa_t gpa, void *arg);
+	void *nothing_arg;
 };
 
 /**

@@ -13,16 +13,29 @@
 
 struct mode mm_modes[] = {{GUEST_MM_ANON, false}, {GUEST_MM_MEMFD, false}, {GUEST_MM_ANON, true}};
 
+static void count_nothing(gpa_t gpa, void *arg)
+{
+	struct fixture *f = arg;
+
+	f->first_nothing = gpa;
+	__atomic_fetch_add(&f->nothing_reports, 1, __ATOMIC_RELEASE);
+}
+
 int setup(void **state)
 {
 	const struct mode *mode = *state;
-	struct guest_mm_config config = {.fault_around_pages = 16, .copy_only = mode->copy_only};
+	struct guest_mm_config config = {
+		.fault_around_pages = 16,
+		.copy_only = mode->copy_only,
+		.first_nothing = count_nothing,
+	};
 	enum guest_mm_backing other =
 		mode->backing == GUEST_MM_ANON ? GUEST_MM_MEMFD : GUEST_MM_ANON;
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct samara_error err;
 
 	f->mode = mode;
+	config.nothing_arg = f;
 	*state = f;
 	if (guest_mm_create(&config, &f->mm, &err) ||
 	    guest_mm_add_window(f->mm, BASE, BASE_BYTES, mode->backing, &err) ||

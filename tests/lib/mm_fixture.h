@@ -37,6 +37,8 @@ struct fixture {
 	const struct mode *mode;
 	struct guest_mm *mm;
 	struct guest_mm_window window[4];
+	unsigned int nothing_reports; /* atomic: how often a first access to nothing was told of */
+	gpa_t first_nothing;          /* and where it was */
 };
 
 enum operation {

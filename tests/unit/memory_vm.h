@@ -183,6 +183,16 @@ static int add_window(gpa_t gpa, uint64_t size_bytes, enum guest_mm_backing back
 	return ret;
 }
 
+/* Lines about a guest that misbehaves. */
+static atomic_uint complaints;
+
+static __attribute__((unused)) void count_complaint(void *arg, const char *line)
+{
+	(void)arg;
+	(void)line;
+	atomic_fetch_add(&complaints, 1);
+}
+
 static __attribute__((unused)) int create_memory(enum guest_mm_backing backing)
 {
 	struct samara_error err = {0};
@@ -192,6 +202,7 @@ static __attribute__((unused)) int create_memory(enum guest_mm_backing backing)
 		.max_bytes = 1024 * MIB,
 		.nodes = 2,
 		.notify = notify,
+		.report = count_complaint,
 		.arg = &straw,
 	};
 	struct irq irq;

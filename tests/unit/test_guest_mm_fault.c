@@ -24,6 +24,11 @@ static void expect_forgotten(const struct fixture *f, gpa_t gpa)
 	assert_int_equal(peek(f, gpa), 0);
 }
 
+static unsigned int nothing_reports(const struct fixture *f)
+{
+	return __atomic_load_n(&f->nothing_reports, __ATOMIC_ACQUIRE);
+}
+
 static void test_stray(void **state)
 {
 	struct fixture *f = *state;
@@ -38,6 +43,9 @@ static void test_stray(void **state)
 	/* More than one where the page was forgotten before the access got on. */
 	assert_true(after.faults_nothing > before.faults_nothing);
 	assert_int_equal(after.last_nothing_gpa & ~(PAGE - 1), BASE + PAGE);
+	for (unsigned int i = 0; i < 6000 && !nothing_reports(f); i++)
+		sleep_ms(GUEST_MM_STRAY_MS);
+	assert_int_equal(f->first_nothing & ~(PAGE - 1), BASE + PAGE);
 	poke(f, BASE + 10 * PAGE, 77);
 	expect_forgotten(f, BASE + 10 * PAGE);
 	assert_int_equal(stats(f).populated_bytes, PAGE);
@@ -52,6 +60,9 @@ static void test_stray(void **state)
 	unplug(f, BASE, PAGE);
 	assert_int_equal(peek(f, BASE), 0);
 	assert_int_equal(guest_mm_read(f->mm, BASE, &after, 8), -EFAULT);
+	/* All are counted, the first one is told of. */
+	assert_true(stats(f).faults_nothing >= 380);
+	assert_int_equal(nothing_reports(f), 1);
 }
 
 /* A stray page never becomes a region's: what was written to nothing is not there, what is written
