@@ -22,8 +22,8 @@
 /* A balloon as a guest's driver uses it, on memory whose pages are counted. */
 
 #define BASE       UINT64_C(0x100000000)
-#define BASE_BYTES (UINT64_C(64) << 20)
-#define RAM_BYTES  (UINT64_C(32) << 20) /* plugged */
+#define BASE_BYTES (UINT64_C(512) << 20)
+#define RAM_BYTES  (UINT64_C(272) << 20) /* plugged */
 #define RING(n)    (BASE + 0x10000 * (gpa_t)(n))
 #define LIST       (BASE + 0x100000) /* what the driver says */
 #define PAGES      (BASE + (UINT64_C(16) << 20))
@@ -202,7 +202,7 @@ static uint64_t populated(struct fixture *f)
 /* What the host has for the guest's pages. */
 static uint64_t host_bytes(struct fixture *f)
 {
-	unsigned char present[RAM_BYTES / PAGE];
+	static unsigned char present[RAM_BYTES / PAGE];
 	uint64_t bytes = 0;
 	struct stat file;
 
@@ -320,6 +320,45 @@ static void test_inflate_many(void **state)
 	expect_page(f, 3000, true);
 	/* Again: there is nothing any more, and that is no mistake. */
 	send_pages(f, INFLATE, numbers, 3000);
+	assert_int_equal(state_of(f).wild_pages, 0);
+}
+
+#define SCATTERED 32768u /* ranges of a page, each with a page that stays beside it */
+#define ROUNDS    8u
+
+static uint64_t *word_of(struct fixture *f, unsigned int page)
+{
+	return guest_at(&f->guest, PAGES + (gpa_t)page * PAGE);
+}
+
+/* Hundreds of thousands of ranges: each is back on the host, its neighbours stay as they were. */
+static void test_inflate_scattered(void **state)
+{
+	struct fixture *f = *state;
+	static uint32_t numbers[SCATTERED];
+	unsigned int i, round, wrong;
+	uint64_t before, host;
+
+	start(f, ALL, 0);
+	memset(guest_at(&f->guest, LIST), 0, sizeof(numbers));
+	for (round = 0; round < ROUNDS; round++) {
+		for (i = 0; i < 2 * SCATTERED; i++)
+			*word_of(f, i) = (uint64_t)round << 32 | (i + 1);
+		before = populated(f);
+		host = host_bytes(f);
+		for (i = 0; i < SCATTERED; i++)
+			numbers[i] = PFN(PAGES) + 2 * i + round % 2;
+		send_pages(f, INFLATE, numbers, SCATTERED);
+		assert_int_equal(before - populated(f), SCATTERED * PAGE);
+		assert_int_equal(host - host_bytes(f), SCATTERED * PAGE);
+		for (i = 0, wrong = 0; i < SCATTERED; i++) {
+			unsigned int page = 2 * i + (round + 1) % 2;
+
+			wrong += *word_of(f, page) != ((uint64_t)round << 32 | (page + 1));
+		}
+		assert_int_equal(wrong, 0);
+	}
+	assert_int_equal(state_of(f).inflated_pages, ROUNDS * SCATTERED);
 	assert_int_equal(state_of(f).wild_pages, 0);
 }
 
@@ -655,6 +694,8 @@ int main(void)
 		{"test_inflate_memfd", test_inflate, setup, teardown, &memfd},
 		WITH_GUEST(test_neighbours),
 		WITH_GUEST(test_inflate_many),
+		WITH_GUEST(test_inflate_scattered),
+		{"test_inflate_scattered_memfd", test_inflate_scattered, setup, teardown, &memfd},
 		WITH_GUEST(test_wild_pages),
 		WITH_GUEST(test_odd_lists),
 		WITH_GUEST(test_target),
