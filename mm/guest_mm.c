@@ -308,6 +308,8 @@ void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats)
 	*stats = (struct guest_mm_stats){
 		.lock = lock_design,
 		.windows = mm_window_count(mm),
+		.tree_nodes = counter(&mm->tree->nodes),
+		.tree_bytes = counter(&mm->tree->held_bytes),
 		.plugs = counter(&own->plugs),
 		.unplugs = counter(&own->unplugs),
 		.remaps = counter(&own->remaps),

@@ -77,6 +77,7 @@ struct region_tree {
 	struct phase_lock lock __attribute__((aligned(128)));
 	struct region *marked;      /* t */
 	struct region *retired;     /* t */
+	uint64_t nodes, held_bytes; /* t, atomic: mt_stats() at the last unlock */
 	pthread_mutex_t limbo_lock; /* innermost */
 	struct region *limbo;       /* limbo_lock, atomic: regions that are over but held */
 };

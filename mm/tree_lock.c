@@ -95,8 +95,19 @@ void region_drain(struct region_tree *tree)
 	SAMARA_PROBE1(drain_end, tree->id);
 }
 
+/* For those who ask without the lock, that mt_stats() needs. */
+static void publish_stats(struct region_tree *tree)
+{
+	struct maple_stats stats;
+
+	mt_stats(&tree->map, &stats);
+	__atomic_store_n(&tree->nodes, stats.nodes, __ATOMIC_RELAXED);
+	__atomic_store_n(&tree->held_bytes, stats.held_bytes, __ATOMIC_RELAXED);
+}
+
 void unlock_tree_write(struct region_tree *tree)
 {
+	publish_stats(tree);
 	lock_end_write(tree);
 	tree->marked = NULL;
 	region_free_retired(tree);

@@ -10,6 +10,9 @@
 
 const struct stat_info stats_list[] = {
 	{"regions", "Regions of guest memory.", STAT_GAUGE, STAT_NUMBER, MM(regions)},
+	{"tree-nodes", "Nodes of the region tree.", STAT_GAUGE, STAT_NUMBER, MM(tree_nodes)},
+	{"tree-bytes", "Memory of the region tree, with what is kept for more nodes.", STAT_GAUGE,
+	 STAT_BYTES, MM(tree_bytes)},
 	{"windows", "Windows that guest memory can be in.", STAT_GAUGE, STAT_NUMBER, MM(windows)},
 	{"plugged-bytes", "Guest memory that is plugged.", STAT_GAUGE, STAT_BYTES,
 	 MM(plugged_bytes)},

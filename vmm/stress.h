@@ -285,7 +285,8 @@ struct stress_map {
 struct stress_progress {
 	double seconds;
 	uint64_t operations, faults, errors, injected;
-	uint64_t regions, plugged_bytes, populated_bytes, rss_bytes; /* without the guest's */
+	uint64_t regions, tree_nodes;
+	uint64_t plugged_bytes, populated_bytes, rss_bytes; /* without the guest's */
 	uint64_t checked_bytes, guest_bytes, guest_faults;
 	double tsc_hz;
 	const struct stress_hist *operation_ns; /* of all kinds together */

@@ -67,6 +67,8 @@ static json_t *mm_json(const struct guest_mm_stats *stats)
 		uint64_t value;
 	} fields[] = {
 		{"regions", stats->regions},
+		{"tree_nodes", stats->tree_nodes},
+		{"tree_bytes", stats->tree_bytes},
 		{"windows", stats->windows},
 		{"plugged_bytes", stats->plugged_bytes},
 		{"populated_bytes", stats->populated_bytes},

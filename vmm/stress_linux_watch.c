@@ -94,6 +94,7 @@ static void sample(struct stress_linux *l, struct stress_lookout *lookout,
 	progress->errors = __atomic_load_n(&s->integrity_errors, __ATOMIC_RELAXED) +
 			   __atomic_load_n(&s->operation_errors, __ATOMIC_RELAXED);
 	progress->regions = stats.regions;
+	progress->tree_nodes = stats.tree_nodes;
 	progress->plugged_bytes = stats.plugged_bytes;
 	progress->populated_bytes = stats.populated_bytes;
 	pthread_mutex_lock(&l->guest.lock);

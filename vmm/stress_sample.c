@@ -56,6 +56,7 @@ void stress_sample_progress(struct stress *s, struct stress_progress *progress)
 		progress->checked_bytes +=
 			8 * __atomic_load_n(&s->control->vcpu[i].checked_words, __ATOMIC_RELAXED);
 	progress->regions = stats.regions;
+	progress->tree_nodes = stats.tree_nodes;
 	progress->plugged_bytes = stats.plugged_bytes;
 	progress->populated_bytes = stats.populated_bytes;
 	inject_get_counts(&injected);

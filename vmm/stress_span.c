@@ -23,7 +23,8 @@ void stress_span_next(struct stress_span *span, const struct stress_progress *no
 
 int stress_csv_head(FILE *out)
 {
-	fputs("seconds,operations,faults,errors,injected,regions,plugged_bytes,populated_bytes,"
+	fputs("seconds,operations,faults,errors,injected,regions,tree_nodes,plugged_bytes,"
+	      "populated_bytes,"
 	      "own_rss_bytes,operation_p50_ns,operation_p99_ns,operation_max_ns,fault_p50_ns,"
 	      "fault_p99_ns,fault_max_ns,checked_bytes,guest_bytes,guest_faults\n",
 	      out);
@@ -36,9 +37,9 @@ int stress_csv_line(FILE *out, const struct stress_span *span, const struct stre
 
 	fprintf(out,
 		"%.3f,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
-		",%" PRIu64 ",",
+		",%" PRIu64 ",%" PRIu64 ",",
 		now->seconds, span->operations, span->faults, now->errors, now->injected,
-		now->regions, now->plugged_bytes, now->populated_bytes);
+		now->regions, now->tree_nodes, now->plugged_bytes, now->populated_bytes);
 	/* Not to be told just then: no value. */
 	if (now->rss_bytes)
 		fprintf(out, "%" PRIu64, now->rss_bytes);

@@ -537,6 +537,8 @@ int guest_mm_for_each_region(struct guest_mm *mm,
 struct guest_mm_stats {
 	const char *lock; /* the LOCK= variant: "region", "single", ... */
 	uint64_t regions, windows, plugged_bytes, populated_bytes;
+	uint64_t tree_nodes,
+		tree_bytes; /* the region tree's nodes; its memory, with what is kept for more */
 	uint64_t plugs, unplugs, remaps, protects, discards, rebacks, failed_operations;
 	uint64_t discarded_pages, limit_bytes;
 	uint64_t faults, fault_pages, fault_write_protect;
