@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# lock: region single
+# every: single
 # limit: 150
 # A DIMM stays in its slot when the machine is reset: the guest finds it when it boots anew, and can
 # give it back then. What was asked back before the reset is gone after it. One vCPU.
