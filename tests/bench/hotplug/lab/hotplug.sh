@@ -4,7 +4,7 @@
 # samara beside QEMU: how long the same guest's memory takes to come and to go (../run). WAYS, SIZES and
 # ROUNDS are in files/parameters; what was measured, in out/raw.WAY.
 . /lab/files/parameters
-MODULES='virtio_mmio virtio_mem virtio_balloon'
+DRIVERS='virtio_mmio virtio_mem virtio_balloon'
 CMDLINE='console=ttyS0 panic=-1 quiet mitigations=off memhp_default_state=online_movable nowatchdog
 	rcupdate.rcu_cpu_stall_suppress=1'
 CMDLINE=$(echo $CMDLINE)
@@ -30,12 +30,12 @@ start_qemu() {
 
 for way in $WAYS; do
 	guest_script <<-SCRIPT
-		for module in $MODULES; do
+		for module in $DRIVERS; do
 			insmod /modules/\$module.ko
 		done
 		exec agent $([ "$way" = balloon ] && echo total || echo blocks)
 	SCRIPT
-	guest_modules $MODULES
+	guest_modules $DRIVERS
 	add_to_initrd /lab/bin/agent bin/agent
 	base=512
 	case $way in
