@@ -35,6 +35,8 @@ static int anon_fill(const struct backing *backing, const struct fill *fill, uin
 {
 	struct guest_mm *mm = fill->mm;
 	uint64_t size_bytes = fill->size_bytes, next_huge = HUGE_BYTES - fill->gpa % HUGE_BYTES;
+	bool there;
+	int ret;
 
 	/*
 	 * UFFDIO_MOVE makes pages writable, so what shall be protected is copied. And the staging
@@ -52,9 +54,18 @@ static int anon_fill(const struct backing *backing, const struct fill *fill, uin
 	/* Up to where a huge page could be next. */
 	if (mm->huge_pages && next_huge < size_bytes)
 		size_bytes = next_huge;
-	window_note_table(fill->window, fill->gpa);
-	return uffd_copy(window_uffd(fill->window, fill->gpa), backing_hva(backing, fill->gpa),
-			 mm->zeros, size_bytes, fill->protect, done);
+	/*
+	 * A page that is there already, as one of several faults on it, needs no table: it may be
+	 * part of a huge page, which must not count as small ones from then on.
+	 */
+	there = window_present(fill->window, fill->gpa);
+	if (!there)
+		window_note_table(fill->window, fill->gpa);
+	ret = uffd_copy(window_uffd(fill->window, fill->gpa), backing_hva(backing, fill->gpa),
+			mm->zeros, size_bytes, fill->protect, done);
+	if (there && ret != -EEXIST)
+		window_note_table(fill->window, fill->gpa);
+	return ret;
 }
 
 int anon_discard(const struct backing *backing, gpa_t gpa, uint64_t size_bytes)

@@ -84,7 +84,7 @@ static uint64_t fault(struct around *around, gpa_t page)
 static void test_walks(void **state)
 {
 	struct around around = {0};
-	gpa_t up = 0, down = UINT64_C(1) << 40;
+	gpa_t up = 16 * PAGE, down = UINT64_C(1) << 40;
 
 	(void)state;
 	/* Two walks at once, one up and one down: each doubles until it is 2 MiB. */
@@ -103,7 +103,10 @@ static void test_walks(void **state)
 		assert_int_equal(fault(&around, down -= 512 * PAGE), 512);
 	/* Here and there: the least, also when walks went before. */
 	for (uint64_t i = 1; i < 100; i++)
-		assert_int_equal(fault(&around, (i * 7919 % 100) << 32), 16);
+		assert_int_equal(fault(&around, ((i * 7919 % 100) << 32) + 5 * PAGE), 16);
+	/* But for the first page of 2 MiB, with which a walk may start. */
+	assert_int_equal(fault(&around, UINT64_C(1) << 50), 512);
+	assert_int_equal(fault(&around, (UINT64_C(1) << 50) + 512 * PAGE), 512);
 	/* And a configuration that wants less. */
 	assert_int_equal(around_bytes(&around, UINT64_C(3) << 50, 8 * PAGE), 8 * PAGE);
 }
