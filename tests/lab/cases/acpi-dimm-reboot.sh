@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # every: single
-# limit: 150
+# limit: 300
 # A DIMM stays in its slot when the machine is reset: the guest finds it when it boots anew, and can
 # give it back then. What was asked back before the reset is gone after it. One vCPU.
 . /lab/guests/dimm-case.sh

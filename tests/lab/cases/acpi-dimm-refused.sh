@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 100
+# limit: 240
 # A guest that uses a DIMM for its kernel (online_kernel) can't give it back: it says so, which is
 # told with its reason, and it can be asked again. The memory goes on being its.
 . /lab/guests/dimm-case.sh

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 100
+# limit: 240
 # Two NUMA nodes, each with a vCPU and memory; a DIMM from the start in one of them, another one plugged
 # into the other; and the power button.
 . /lab/guests/dimm-case.sh

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 240
+# limit: 400
 # What a guest gives back is back on the host, to the page: the kernel's account of samara's mappings,
 # the file system's of its memfds and samara's own agree before and after a DIMM, blocks of virtio-mem
 # and pages of a balloon went, full of what the guest wrote.

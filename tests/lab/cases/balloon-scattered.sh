@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 150
+# limit: 300
 # A real guest's memory in a balloon by single pages, every other one: each is back on the host, and its
 # neighbours keep what is in them. (tests/unit/test_virtio_balloon.c has a quarter of a million.)
 . /lab/guests/host-memory.sh
@@ -56,5 +56,5 @@ SCRIPT
 	expect_status 0
 }
 
-scatter anon 256
-scatter memfd 128
+scatter anon 128
+scatter memfd 64

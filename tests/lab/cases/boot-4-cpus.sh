@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 120
+# limit: 240
 # Four vCPUs come up and run tasks of their own.
 guest_script <<'SCRIPT'
 echo "guest: $(nproc) online"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # every: single
-# limit: 150
+# limit: 300
 # While memory comes and goes, the guest's faults in other memory go on, and lose nothing. How long they
 # take with and without is printed; EVERY=1 makes that long enough to compare (docs/hotplug.md).
 . /lab/guests/hold-case.sh

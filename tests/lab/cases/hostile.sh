@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 240
+# limit: 400
 # A guest that touches what was unplugged, inflates with wild page numbers, asks virtio-mem for blocks
 # outside, and acknowledges nothing. Its other vCPU and another VM do their checked work all the while;
 # samara answers, counts each event, and tells each kind once.

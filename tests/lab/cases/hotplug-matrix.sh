@@ -2,7 +2,7 @@
 # vary: WAY acpi-dimm virtio-mem virtio-balloon
 # vary: CPUS 1 2 4
 # vary: KERNEL 6.12 6.1
-# limit: 300
+# limit: 500
 # A stock guest gets more memory and gives it back, again and again, by each way there is; the guest's
 # own figures, a program that fills and checks memory, and the host's account say so each time. In the
 # middle the guest reboots; after the cycles it does the same with a program in it that holds nearly

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # lock: region single
-# limit: 120
+# limit: 240
 # Memory is plugged, moved, protected and unplugged by samara ctl while the guest uses it.
 # The guest reaches it by its physical address, as no driver of its own manages it.
 X=0x1122334455667788

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 150
+# limit: 300
 # A stock kernel on huge pages that the host has reserved: they are taken when memory is plugged, with a
 # clear error when there are too few, and are the host's again when it is unplugged.
 . /lab/guests/dimm-case.sh

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 120
+# limit: 240
 # The guest reboots, and boots again; from outside it is ended after its second boot.
 guest_script <<'SCRIPT'
 echo "guest: booted"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 120
+# limit: 240
 # However samara is ended, it leaves no process and no socket.
 guest_script <<'SCRIPT'
 echo "guest: booted"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 240
+# limit: 400
 # A stock kernel's memory is changed while an agent in it uses and checks memory: what it does not
 # notice (other memory behind it, pages populated, protected), and what its drivers take part in (balloon,
 # virtio-mem, DIMMs). Each operation is done, however long that takes here, and not a word is wrong.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # lock: region single
-# limit: 120
+# limit: 240
 # The stress guest with nested paging: no byte and no atomic increment is lost.
 "$SAMARA" stress --seconds "${STRESS_SECONDS:-5}" --json out/stress.json || fail "samara stress: status $?"
 expect_line '"lock": *"'"$LOCK"'"' out/stress.json

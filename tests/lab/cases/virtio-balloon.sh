@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 240
+# limit: 400
 # A stock kernel fills a balloon and takes its pages back, tells of its memory, and reports what is
 # free; what it gives is back on the host. In both formats of virtqueues.
 MIB=1048576

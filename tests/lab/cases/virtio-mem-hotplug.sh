@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 150
+# limit: 300
 # A virtio-mem device is plugged into a stock kernel that runs: it finds it, plugs and unplugs blocks; the
 # device goes when the guest has unbound its driver, and not before. One in its place later is found, too.
 MIB=1048576

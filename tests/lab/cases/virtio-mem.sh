@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# limit: 240
+# limit: 400
 # A stock kernel plugs and unplugs blocks of a virtio-mem device as it is asked to, uses the memory,
 # and finds a device as at first after a reset. In both formats of virtqueues.
 MIB=1048576
