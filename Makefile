@@ -77,7 +77,7 @@ $(O)/libtest.a: $(TESTLIB_SRC:%.c=$(O)/%.o)
 
 $(B)/libsamara-mm.so.0: $(MM_SRC:%.c=$(O)/%.o) mm/libsamara-mm.map
 	@echo "  LD      $@"
-	$(Q)$(CC) -shared -Wl,-soname,libsamara-mm.so.0 -Wl,--version-script=mm/libsamara-mm.map \
+	$(Q)mkdir -p $(@D) && $(CC) -shared -Wl,-soname,libsamara-mm.so.0 -Wl,--version-script=mm/libsamara-mm.map \
 		$(SAN:%=-fsanitize=%) -o $@ $(filter %.o,$^) $(MM_LIBS) -pthread
 
 $(B)/libsamara-mm.so: $(B)/libsamara-mm.so.0
@@ -90,7 +90,7 @@ SAMARA_OBJ := $(O)/vmm/main.o $(O)/vmm/inject_wrap.o
 
 $(B)/samara: $(SAMARA_OBJ) $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
-	$(Q)$(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(VMM_LIBS) -pthread
+	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(VMM_LIBS) -pthread
 
 # With a fault put in on purpose (mm/broken.h, devices/broken.h): only one object differs, and comes
 # before the archive's.
