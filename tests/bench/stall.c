@@ -45,7 +45,15 @@ enum {
 };
 
 static struct guest_mm *mm, *other_mm;
-static uint32_t *stop; /* shared with the other process */
+
+/*
+ * Shared with the other process. A cell begins when its writer has: a thread inherits the CPU of the one
+ * that measures, and might not get away from there before a slice is over.
+ */
+static struct {
+	uint32_t stop, running;
+} * writing;
+
 static uint64_t *sample;
 static int outside[2]; /* a byte to the other process starts it, a byte back says that it is over */
 
@@ -55,12 +63,13 @@ static void *churn_main(void *arg)
 	struct guest_mm_pin pin;
 
 	cell_on_cpu(1);
-	while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
+	while (!__atomic_load_n(&writing->stop, __ATOMIC_RELAXED)) {
 		guest_mm_plug(own, A_GPA, A_BYTES, GUEST_MM_RDWR, NULL);
 		if (!guest_mm_pin(own, A_GPA, A_BYTES, true, &pin))
 			guest_mm_unpin(&pin);
 		guest_mm_remap(own, A_GPA, A_BYTES, MOVED, NULL);
 		guest_mm_unplug(own, MOVED, A_BYTES, NULL);
+		__atomic_store_n(&writing->running, 1, __ATOMIC_RELAXED);
 	}
 	return NULL;
 }
@@ -72,10 +81,11 @@ static void *hold_main(void *arg)
 	(void)arg;
 	cell_on_cpu(1);
 	guest_mm_plug(mm, A_GPA, A_BYTES, GUEST_MM_RDWR, NULL);
-	while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
+	while (!__atomic_load_n(&writing->stop, __ATOMIC_RELAXED)) {
 		lock_tree_write(mm->tree);
 		region_start_write(region_find(mm->tree, A_GPA));
 		region_drain(mm->tree);
+		__atomic_store_n(&writing->running, 1, __ATOMIC_RELAXED);
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 		unlock_tree_write(mm->tree);
 	}
@@ -126,7 +136,8 @@ static int start_outside(void)
 /* Another thread, or process. */
 static void start_writer(int kind, pthread_t *writer)
 {
-	__atomic_store_n(stop, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&writing->stop, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&writing->running, kind == QUIET, __ATOMIC_SEQ_CST);
 	if (kind == OUTSIDE) {
 		if (write(outside[1], "", 1) != 1)
 			exit(1);
@@ -134,13 +145,15 @@ static void start_writer(int kind, pthread_t *writer)
 		pthread_create(writer, NULL, kind == HOLD ? hold_main : churn_main,
 			       kind == CONTROL ? other_mm : mm);
 	}
+	while (!__atomic_load_n(&writing->running, __ATOMIC_RELAXED))
+		usleep(100);
 }
 
 static void stop_writer(int kind, pthread_t writer)
 {
 	char byte;
 
-	__atomic_store_n(stop, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&writing->stop, 1, __ATOMIC_SEQ_CST);
 	if (kind == OUTSIDE) {
 		if (read(outside[0], &byte, 1) != 1)
 			exit(1);
@@ -210,8 +223,9 @@ int main(void)
 	};
 
 	sample = calloc(PINS, sizeof(*sample));
-	stop = mmap(NULL, sizeof(*stop), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (!sample || stop == MAP_FAILED || start_outside())
+	writing = mmap(NULL, sizeof(*writing), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		       -1, 0);
+	if (!sample || writing == MAP_FAILED || start_outside())
 		return 1;
 	mm = make_mm();
 	other_mm = make_mm();
