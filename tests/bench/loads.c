@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <samara/guest_mm.h>
 
@@ -249,6 +250,7 @@ static void run_pool(const struct cell *cell)
 /* ---- zerocopy ------------------------------------------------------------------------------------ */
 
 static uint32_t pinning; /* atomic: threads that still pin */
+static bool protecting;  /* the one that protects has begun: those that pin wait for it */
 
 static void *zerocopy_main(void *arg)
 {
@@ -267,9 +269,12 @@ static void *zerocopy_main(void *arg)
 			must(guest_mm_protect(mm, BASE + FAULT_BYTES / 2, 512 * PAGE, GUEST_MM_RDWR,
 					      &err),
 			     &err);
+			__atomic_store_n(&protecting, true, __ATOMIC_RELAXED);
 		}
 		return NULL;
 	}
+	while (!__atomic_load_n(&protecting, __ATOMIC_RELAXED))
+		usleep(100);
 	for (unsigned int i = 0; i < PINS; i++) {
 		uint64_t start = cell_now_ns();
 
@@ -304,6 +309,7 @@ static void run_zerocopy(const struct cell *cell)
 	plug(BASE, FAULT_BYTES);
 	must(guest_mm_populate(mm, BASE, FAULT_BYTES, &err), &err);
 	pinning = cell->threads - 1;
+	protecting = false;
 	for (unsigned int i = 1; i < cell->threads; i++)
 		workers[i].pin_ns = all + (i - 1) * PINS;
 	run_threads(cell, workers, zerocopy_main);
