@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * hold GPA MIB SIGNAL PAUSE_US: for a guest. How long a stage-2 fault takes, round by round.
+ * hold GPA MIB PAUSE_US: for a guest. How long a stage-2 fault takes, round by round.
  *
- * The host plugs MIB at GPA, which nobody in the guest manages, and a page at SIGNAL: a round begins.
+ * The host plugs MIB at GPA, which nobody in the guest manages, and types "begin" at the guest's console.
  * One page in every 64 KiB (what the host populates for a fault of its own) is written for the
- * first time, here and there, with a pause in between, until the host takes the page at SIGNAL away or
- * all are done. Each write's time goes into a list; then all that was written is read back. So
- * what is timed is one store that the host has to find a page for, and nothing of the guest's kernel.
+ * first time, here and there, with a pause in between, until the host types "end" or all are done.
+ * Each write's time goes into a list; then all that was written is read back. So what is timed is
+ * one store that the host has to find a page for, and nothing of the guest's kernel.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,8 +23,7 @@
 #define BLOCK_BYTES  65536u
 #define PAGES        (BLOCK_BYTES / PAGE_BYTES)
 #define TOKEN        UINT64_C(0x9e3779b97f4a7c15)
-#define POLL_US      50000 /* more than a page of nothing lives (GUEST_MM_STRAY_MS) */
-#define SIGNAL_EVERY 16
+#define LOOK_EVERY   16 /* pages from one look at the console to the next */
 
 static uint64_t now_ns(void)
 {
@@ -45,12 +46,26 @@ static volatile uint64_t *map(uint64_t gpa, uint64_t bytes)
 	return at;
 }
 
-/* Whether there is memory: what is written to nothing is soon forgotten. */
-static bool remembers(volatile uint64_t *word)
+/* Wait for a line from the host, and whether it is this one. */
+static bool told(int console, const char *what)
 {
-	*word = TOKEN;
-	usleep(POLL_US);
-	return *word == TOKEN;
+	char line[16];
+	ssize_t got = read(console, line, sizeof(line) - 1);
+
+	if (got <= 0) {
+		perror("hold: /dev/console");
+		exit(2);
+	}
+	line[got] = 0;
+	return !strncmp(line, what, strlen(what));
+}
+
+/* Whether the host has typed something, without waiting for it. */
+static bool is_called(int console)
+{
+	struct pollfd poll_for = {.fd = console, .events = POLLIN};
+
+	return poll(&poll_for, 1, 0) > 0;
 }
 
 /* The Ith block to touch, neighbours in time far apart: each once, as @blocks is a power of two. */
@@ -92,42 +107,40 @@ static void report(unsigned int round, uint64_t *times, uint64_t count, uint64_t
 
 int main(int argc, char **argv)
 {
-	uint64_t blocks = argc == 5 ? (strtoull(argv[2], NULL, 10) << 20) / BLOCK_BYTES : 0;
-	volatile uint64_t *memory, *signal;
+	uint64_t blocks = argc == 4 ? (strtoull(argv[2], NULL, 10) << 20) / BLOCK_BYTES : 0;
+	int console = open("/dev/console", O_RDONLY);
+	volatile uint64_t *memory;
 	useconds_t pause_us;
 	uint64_t *times;
 
 	if (!blocks || blocks & (blocks - 1)) {
-		fprintf(stderr, "usage: hold GPA MIB SIGNAL PAUSE_US (MIB: a power of two)\n");
+		fprintf(stderr, "usage: hold GPA MIB PAUSE_US (MIB: a power of two)\n");
 		return 2;
 	}
 	memory = map(strtoull(argv[1], NULL, 0), blocks * BLOCK_BYTES);
-	signal = map(strtoull(argv[3], NULL, 0), PAGE_BYTES);
-	pause_us = (useconds_t)strtoul(argv[4], NULL, 10);
+	pause_us = (useconds_t)strtoul(argv[3], NULL, 10);
 	times = calloc(blocks, sizeof(*times));
 	if (!times)
 		return 2;
 	for (unsigned int round = 1;; round++) {
-		uint64_t count, wrong = 0;
+		uint64_t count = 0, wrong = 0;
 
-		while (!remembers(signal))
+		while (!told(console, "begin"))
 			;
-		for (count = 0; count < blocks; count++) {
-			uint64_t block = block_of(count, blocks), start;
+		printf("guest: round %u: begins\n", round);
+		fflush(stdout);
+		while (count < blocks && (count % LOOK_EVERY || !count || !is_called(console))) {
+			uint64_t block = block_of(count, blocks), start = now_ns();
 
-			if (count % SIGNAL_EVERY == 0 && *signal != TOKEN)
-				break;
-			start = now_ns();
 			*word_of(memory, block) = block ^ TOKEN;
-			times[count] = now_ns() - start;
+			times[count++] = now_ns() - start;
 			usleep(pause_us);
 		}
+		while (!told(console, "end"))
+			;
 		for (uint64_t i = 0; i < count; i++)
 			wrong += *word_of(memory, block_of(i, blocks)) !=
 				 (block_of(i, blocks) ^ TOKEN);
-		if (count)
-			report(round, times, count, wrong);
-		while (remembers(signal))
-			;
+		report(round, times, count, wrong);
 	}
 }

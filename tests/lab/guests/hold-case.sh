@@ -3,15 +3,15 @@
 # How long faults take beside memory that comes and goes: what tests/lab/cases/hold.sh is made of, on
 # top of guests/dimm-case.sh.
 . /lab/guests/dimm-case.sh
-FIELD=0x180000000  # where the faults are
-SIGNAL=0x1c0000000 # cases/hold.c says what for
+FIELD=0x180000000 # where the faults are
 FIELD_MIB=512
 
 # hold_guest PAUSE_US: boots a guest of two vCPUs. One of them times its stage-2 faults, with that pause
 # between two; the other one fills what is plugged, and is idle for the rest.
 hold_guest() {
 	{
-		echo "taskset 1 hold $FIELD $FIELD_MIB $SIGNAL $1 &"
+		echo 'stty -F /dev/console -echo'
+		echo "taskset 1 hold $FIELD $FIELD_MIB $1 &"
 		cat <<'SCRIPT'
 insmod /modules/virtio_mmio.ko
 insmod /modules/virtio_mem.ko
@@ -40,7 +40,7 @@ SCRIPT
 	add_to_initrd /lab/bin/fill bin/fill
 	add_to_initrd /lab/bin/hold bin/hold
 	guest_modules virtio_mmio virtio_mem
-	boot_background --memory 384M,max=6G,slots=4 --cpus 2 --qmp "unix:$SOCKET" \
+	boot_dialogue --memory 384M,max=6G,slots=4 --cpus 2 --qmp "unix:$SOCKET" \
 		--virtio-mem id=mem0,size=1G --cmdline "$DIMM_CMDLINE"
 	wait_line '^guest: start'
 	rounds=0 cycles=0
@@ -71,11 +71,12 @@ hold_round() {
 	shift
 	ctl plug $FIELD ${FIELD_MIB}M
 	deferred=$(counter faults-deferred) waited=$(counter lock-wait-ns)
-	ctl plug $SIGNAL 4K
-	"$@"
-	ctl unplug $SIGNAL 4K
 	rounds=$((rounds + 1))
-	wait_line "^guest: round $rounds: touched [1-9]"
+	echo begin >&5
+	wait_line "^guest: round $rounds: begins"
+	"$@"
+	echo end >&5
+	wait_line "^guest: round $rounds: touched"
 	deferred=$(($(counter faults-deferred) - deferred)) waited=$(($(counter lock-wait-ns) - waited))
 	expect_line "^guest: round $rounds: touched [0-9]+ wrong 0 "
 	# What the guest says of itself, as lines of figures.

@@ -109,7 +109,7 @@ tell() {
 ask() {
 	echo "? $* (at $(cut -d ' ' -f 1 /proc/uptime) s)"
 	tell "$@"
-	until grep -q "^guest: $asked ends" "$CONSOLE"; do
+	until [ "$(count_lines "^guest: $asked ends")" -gt 0 ]; do
 		kill -0 "$pid" 2>/dev/null || fail "samara ended before the guest had done: $*"
 		[ "$(grep -c '^guest: start' "$CONSOLE")" -eq "$starts" ] || fail "the guest booted anew in: $*"
 		usleep 200000
@@ -154,6 +154,11 @@ expect_status() {
 	[ "$status" -eq "$1" ] || fail "samara ended with status $status instead of $1"
 }
 
+# whole_lines FILE: without the one that is still being written.
+whole_lines() {
+	head -n "$(wc -l <"$1")" "$1" | tr -d '\r'
+}
+
 # On the guest's console, or in FILE.
 expect_line() {
 	tr -d '\r' <"${2:-$CONSOLE}" | grep -E -- "$1" >"$CASE/found" || fail "no line matches: $1"
@@ -166,7 +171,7 @@ expect_no_line() {
 
 count_lines() {
 	if [ -e "${2:-$CONSOLE}" ]; then
-		tr -d '\r' <"${2:-$CONSOLE}" | grep -c -E -- "$1"
+		whole_lines "${2:-$CONSOLE}" | grep -c -E -- "$1"
 	else
 		echo 0
 	fi
