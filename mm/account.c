@@ -7,42 +7,11 @@
  * given, and no fault ever meets it.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <linux/types.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "mm/operation.h"
-
-/* Linux include/uapi/linux/fs.h, 6.7 */
-#ifndef PAGEMAP_SCAN
-#define PAGE_IS_PRESENT (1 << 3)
-#define PAGE_IS_HUGE    (1 << 6)
-
-struct page_region {
-	__u64 start;
-	__u64 end;
-	__u64 categories;
-};
-
-struct pm_scan_arg {
-	__u64 size;
-	__u64 flags;
-	__u64 start;
-	__u64 end;
-	__u64 walk_end;
-	__u64 vec;
-	__u64 vec_len;
-	__u64 max_pages;
-	__u64 category_inverted;
-	__u64 category_mask;
-	__u64 category_anyof_mask;
-	__u64 return_mask;
-};
-
-#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
-#endif
+#include "mm/pagemap.h"
 
 static uint64_t load(const uint64_t *value)
 {
@@ -84,33 +53,6 @@ int guest_mm_set_limit(struct guest_mm *mm, uint64_t bytes, struct samara_error 
 	return ret;
 }
 
-/* The pages of a mapping that are parts of huge ones; 0 where the kernel does not tell. */
-static uint64_t count_huge(int pagemap, const char *hva, uint64_t size_bytes)
-{
-	struct page_region found[64];
-	uint64_t at = (uintptr_t)hva, end = at + size_bytes, pages = 0;
-
-	while (pagemap >= 0 && at < end) {
-		struct pm_scan_arg scan = {
-			.size = sizeof(scan),
-			.start = at,
-			.end = end,
-			.vec = (uintptr_t)found,
-			.vec_len = sizeof(found) / sizeof(found[0]),
-			.category_mask = PAGE_IS_HUGE | PAGE_IS_PRESENT,
-			.return_mask = PAGE_IS_HUGE,
-		};
-		int count = ioctl(pagemap, PAGEMAP_SCAN, &scan);
-
-		if (count <= 0)
-			break;
-		for (int i = 0; i < count; i++)
-			pages += (found[i].end - found[i].start) >> SAMARA_PAGE_SHIFT;
-		at = scan.walk_end > at ? scan.walk_end : end;
-	}
-	return pages;
-}
-
 struct usage {
 	gpa_t first, last;
 	int pagemap;
@@ -125,6 +67,7 @@ static int add_region(const struct guest_mm_region *region, void *arg)
 	gpa_t first = region->gpa, last = first + region->size_bytes - 1;
 	struct window *window;
 	uint64_t bytes, pages;
+	int64_t huge;
 
 	if (last < usage->first || first > usage->last)
 		return 0;
@@ -138,9 +81,10 @@ static int add_region(const struct guest_mm_region *region, void *arg)
 	sum->populated_pages += pages;
 	sum->discarded_pages += page_bitmap_count(&window->discarded, first, bytes);
 	/* Reserved huge pages are what they are, mapped yet or not. */
-	sum->huge_pages += window->own.page_bytes > SAMARA_PAGE_BYTES
-				   ? pages
-				   : count_huge(usage->pagemap, window_hva(window, first), bytes);
+	huge = window->own.page_bytes > SAMARA_PAGE_BYTES
+		       ? (int64_t)pages
+		       : pagemap_huge_pages(usage->pagemap, window_hva(window, first), bytes);
+	sum->huge_pages += huge > 0 ? (uint64_t)huge : 0;
 	while (bytes) {
 		uint64_t piece = bytes;
 
@@ -164,7 +108,7 @@ int guest_mm_get_usage(struct guest_mm *mm, gpa_t gpa, uint64_t size_bytes,
 					": empty, not page aligned, or past the end of the "
 					"address space",
 					gpa, size_bytes);
-	usage.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	usage.pagemap = pagemap_open();
 	guest_mm_for_each_region(mm, add_region, &usage);
 	if (usage.pagemap >= 0)
 		close(usage.pagemap);

@@ -44,16 +44,10 @@ static int find_walk(const struct around *around, gpa_t page)
 	return -1;
 }
 
-/* The first block of a walk that is not seen yet. */
-static uint64_t first_bytes(gpa_t page)
-{
-	return page % HUGE_BYTES ? MIN_BYTES : HUGE_BYTES;
-}
-
 uint64_t around_bytes(const struct around *around, gpa_t page, uint64_t max)
 {
 	int i = find_walk(around, page);
-	uint64_t bytes = i < 0 ? first_bytes(page) : 2 * get(&around->walk[i].bytes);
+	uint64_t bytes = i < 0 ? MIN_BYTES : 2 * get(&around->walk[i].bytes);
 
 	return bytes < max ? bytes : max;
 }

@@ -10,12 +10,8 @@
  * How much a fault brings along. A block of 16 pages takes hardly longer than a single page
  * (KERNEL-FACTS: 99 and 107 us), so that is the least. A guest that walks through its memory, up or
  * down, touches next what lies beside the block before: each time it does, the block for it
- * doubles, to 2 MiB or what the configuration allows, which one huge page may fill. One that
- * touches here and there gets 16 pages wherever it does.
- *
- * The first page of 2 MiB is taken for the start of a walk, and brings them all: small blocks would
- * leave a page table there, with which there is no huge page ever again (mm/backing_anon.c). Who
- * touches here and there meets such a page once in 512 times.
+ * doubles, to 2 MiB or what the configuration allows. One that touches here and there gets 16 pages
+ * wherever it does; unless a huge page may come in their place (mm/populate.c).
  */
 #define AROUND_WALKS 16
 

@@ -38,6 +38,7 @@ struct fill {
  * @map: map [offset, offset + size) of it at @hva, replacing what is there; @offset from its start
  * @fill: make pages present. Return: 0 when @done grew, -EEXIST when the first page was present
  *        already (@done is how much of what follows is), -ENOMEM, or what the host said
+ * @comes_huge: whether 2 MiB, wholly missing, would come as one huge page; NULL: never
  * @reserve: make all pages of a range present at once; NULL: they are found when needed
  * @discard: give pages back; from now on they are missing
  *
@@ -49,6 +50,7 @@ struct backing_ops {
 		    struct samara_error *err);
 	int (*map)(const struct backing *backing, void *hva, uint64_t size_bytes, uint64_t offset);
 	int (*fill)(const struct backing *backing, const struct fill *fill, uint64_t *done);
+	bool (*comes_huge)(const struct backing *backing, const struct fill *fill);
 	int (*reserve)(const struct backing *backing, gpa_t gpa, uint64_t size_bytes);
 	int (*discard)(const struct backing *backing, gpa_t gpa, uint64_t size_bytes);
 };

@@ -31,6 +31,20 @@ int anon_map(const struct backing *backing, void *hva, uint64_t size_bytes, uint
 		       : 0;
 }
 
+/*
+ * UFFDIO_MOVE makes pages writable, so what shall be protected is copied. And the staging area's pages
+ * come from where the window's do. To where a table is, it would move 512 small pages one by one,
+ * and leave a table in the staging area, which then has no huge page ever again.
+ */
+static bool anon_comes_huge(const struct backing *backing, const struct fill *fill)
+{
+	struct window *window = fill->window;
+
+	return !fill->protect && fill->gpa % HUGE_BYTES == 0 && fill->size_bytes >= HUGE_BYTES &&
+	       backing_same_placement(backing, &window->own) &&
+	       !page_bitmap_test(&window->tables, fill->gpa) && stage_may_fill(&window->stage);
+}
+
 static int anon_fill(const struct backing *backing, const struct fill *fill, uint64_t *done)
 {
 	struct guest_mm *mm = fill->mm;
@@ -38,21 +52,12 @@ static int anon_fill(const struct backing *backing, const struct fill *fill, uin
 	bool there;
 	int ret;
 
-	/*
-	 * UFFDIO_MOVE makes pages writable, so what shall be protected is copied. And the staging
-	 * area's pages come from where the window's do. To where a table is, it would move 512 small
-	 * pages one by one, and leave a table in the staging area, which then has no huge page
-	 * ever again.
-	 */
-	if (next_huge == HUGE_BYTES && size_bytes >= HUGE_BYTES && !fill->protect &&
-	    mm->huge_pages && backing_same_placement(backing, &fill->window->own) &&
-	    !page_bitmap_test(&fill->window->tables, fill->gpa) &&
-	    !stage_fill(fill, backing_hva(backing, fill->gpa))) {
+	if (anon_comes_huge(backing, fill) && !stage_fill(fill, backing_hva(backing, fill->gpa))) {
 		*done = HUGE_BYTES;
 		return 0;
 	}
 	/* Up to where a huge page could be next. */
-	if (mm->huge_pages && next_huge < size_bytes)
+	if (fill->window->stage.area && next_huge < size_bytes)
 		size_bytes = next_huge;
 	/*
 	 * A page that is there already, as one of several faults on it, needs no table: it may be
@@ -77,5 +82,6 @@ const struct backing_ops backing_anon_ops = {
 	.open = anon_open,
 	.map = anon_map,
 	.fill = anon_fill,
+	.comes_huge = anon_comes_huge,
 	.discard = anon_discard,
 };

@@ -170,7 +170,8 @@ int guest_mm_add_window_config(struct guest_mm *mm, const struct guest_mm_window
 	}
 	if (mm->window_count == WINDOWS_MAX)
 		return range_error(err, &range, -ENOSPC, "there are %u already", WINDOWS_MAX);
-	ret = window_create(&mm->windows[mm->window_count], mm->uffd, mm->uffd_count, config, err);
+	ret = window_create(&mm->windows[mm->window_count], mm->uffd, mm->uffd_count,
+			    mm->huge_pages, config, err);
 	if (ret)
 		return ret;
 	if (mm->windows[mm->window_count].own.page_bytes > mm->page_bytes)

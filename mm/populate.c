@@ -94,6 +94,33 @@ static uint64_t cut_before_lent(const struct window *window, gpa_t first, uint64
 	return lent_bytes ? lent - first : run;
 }
 
+/*
+ * Whether the 2 MiB around @page are wholly free and may become a huge page: it costs the host less
+ * than half as many small ones, spares the guest further faults and TLB misses, and small ones would
+ * leave a page table in its way (mm/backing_anon.c). Memory that nobody manages gets one as well.
+ */
+static bool comes_huge(struct guest_mm *mm, struct mem_region *region, gpa_t page, gpa_t first,
+		       gpa_t last)
+{
+	struct window *window = region->window;
+	struct fill fill = {
+		.mm = mm,
+		.window = window,
+		.gpa = page & ~(HUGE_BYTES - 1),
+		.size_bytes = HUGE_BYTES,
+		.protect = !can_write(region) && window->can_protect,
+	};
+	const struct backing *backing;
+
+	if (mm->around_bytes < HUGE_BYTES || fill.gpa < first || last - fill.gpa < HUGE_BYTES - 1)
+		return false;
+	backing = window_backing(window, fill.gpa, &fill.size_bytes);
+	return backing->ops->comes_huge &&
+	       !page_bitmap_count(&window->present, fill.gpa, HUGE_BYTES) &&
+	       !page_bitmap_count(&window->lent, fill.gpa, HUGE_BYTES) &&
+	       backing->ops->comes_huge(backing, &fill);
+}
+
 int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, gpa_t first,
 		    gpa_t last)
 {
@@ -102,7 +129,9 @@ int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, g
 	gpa_t page = gpa & ~(page_bytes - 1), start, end, at;
 	int ret;
 
-	size_bytes = around_bytes(&window->around, page, mm->around_bytes);
+	size_bytes = comes_huge(mm, region, page, first, last)
+			     ? HUGE_BYTES
+			     : around_bytes(&window->around, page, mm->around_bytes);
 	if (size_bytes < page_bytes)
 		size_bytes = page_bytes;
 	block_around(page, size_bytes, first, last, &start, &end);

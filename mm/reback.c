@@ -135,9 +135,8 @@ static int map_stage(const struct range *range, struct reback *reback)
 	reback->stage = reback->map + ((gpa - (uintptr_t)reback->map) & (HUGE_BYTES - 1));
 	reback->backing.hva = reback->stage;
 	ret = reback->backing.ops->map(&reback->backing, reback->stage, left, 0);
-	if (!ret && madvise(reback->stage, left, MADV_DONTFORK))
-		ret = -errno;
-	madvise(reback->stage, left, MADV_DONTDUMP);
+	if (!ret)
+		ret = window_advise(window, &reback->backing, reback->stage, left);
 	while (left && !ret) {
 		uint64_t bytes = window_in_stripe(window, gpa, left);
 

@@ -31,20 +31,33 @@ static char *reserve(gpa_t gpa, uint64_t size_bytes)
 	return area + skip;
 }
 
+int window_advise(const struct window *window, const struct backing *backing, void *hva,
+		  uint64_t size_bytes)
+{
+	/*
+	 * A fork would share pages copy-on-write: UFFDIO_MOVE then refuses, and a DMA goes astray.
+	 */
+	if (madvise(hva, size_bytes, MADV_DONTFORK))
+		return -errno;
+	/* Guest memory is not for core dumps; a kernel that cannot leave it out does no harm. */
+	madvise(hva, size_bytes, MADV_DONTDUMP);
+	/*
+	 * Where huge pages are wanted, the kernel has to want one as well when it finds a page
+	 * missing, or it makes a table for small ones before it asks. Elsewhere it would clear one
+	 * for nothing. A kernel without them refuses both.
+	 */
+	if (!backing->shared)
+		madvise(hva, size_bytes,
+			window->stage.area && backing->kind == GUEST_MM_ANON ? MADV_HUGEPAGE
+									     : MADV_NOHUGEPAGE);
+	return 0;
+}
+
 static int map_backing(struct window *window)
 {
 	int ret = window->own.ops->map(&window->own, window->hva, window->size_bytes, 0);
 
-	if (ret)
-		return ret;
-	/*
-	 * A fork would share pages copy-on-write: UFFDIO_MOVE then refuses, and a DMA goes astray.
-	 */
-	if (madvise(window->hva, window->size_bytes, MADV_DONTFORK))
-		return -errno;
-	/* Guest memory is not for core dumps; a kernel that cannot leave it out does no harm. */
-	madvise(window->hva, window->size_bytes, MADV_DONTDUMP);
-	return 0;
+	return ret ? ret : window_advise(window, &window->own, window->hva, window->size_bytes);
 }
 
 /* Stripes are cut at 2 MiB, so that no huge page is watched by two. */
@@ -71,7 +84,8 @@ static int watch(struct window *window, const struct uffd *uffd, unsigned int uf
 }
 
 static int make(struct window *window, const struct uffd *uffd, unsigned int uffd_count,
-		const struct guest_mm_window_config *config, struct samara_error *err)
+		bool huge_pages, const struct guest_mm_window_config *config,
+		struct samara_error *err)
 {
 	int ret;
 
@@ -91,6 +105,8 @@ static int make(struct window *window, const struct uffd *uffd, unsigned int uff
 	window->own.hva = window->hva;
 	if (!window->hva)
 		return samara_error_set(err, -ENOMEM, "no host address space for it");
+	if (config->backing == GUEST_MM_ANON && huge_pages)
+		stage_init(&window->stage, uffd->can_move, &config->placement);
 	ret = map_backing(window);
 	if (ret)
 		return samara_error_set(err, ret, "%s", strerror(-ret));
@@ -100,11 +116,7 @@ static int make(struct window *window, const struct uffd *uffd, unsigned int uff
 		if (ret)
 			return samara_error_set(err, ret, "emptying the file: %s", strerror(-ret));
 	}
-	if (config->backing == GUEST_MM_ANON)
-		stage_init(&window->stage, uffd->can_move);
 	ret = numa_place(window->hva, window->size_bytes, &config->placement, err);
-	if (!ret && window->stage.area)
-		ret = numa_place(window->stage.area, STAGES * HUGE_BYTES, &config->placement, err);
 	if (ret)
 		return ret;
 	window->can_protect = !window->own.shared || uffd->can_protect_shared;
@@ -115,7 +127,8 @@ static int make(struct window *window, const struct uffd *uffd, unsigned int uff
 }
 
 int window_create(struct window *window, const struct uffd *uffd, unsigned int uffd_count,
-		  const struct guest_mm_window_config *config, struct samara_error *err)
+		  bool huge_pages, const struct guest_mm_window_config *config,
+		  struct samara_error *err)
 {
 	int ret;
 
@@ -125,7 +138,7 @@ int window_create(struct window *window, const struct uffd *uffd, unsigned int u
 		.own = {.fd = -1},
 		.pieces = MTREE_INIT(pieces, MT_FLAGS_USE_RCU | MT_FLAGS_LOCK_EXTERN),
 	};
-	ret = make(window, uffd, uffd_count, config, err);
+	ret = make(window, uffd, uffd_count, huge_pages, config, err);
 	if (ret) {
 		samara_error_prefix(err, "window %#" PRIx64 "+%#" PRIx64, config->gpa,
 				    config->size_bytes);

@@ -61,10 +61,16 @@ struct window {
 /**
  * window_create() - reserve, map and register
  * @uffd: @uffd_count of them; they stay as long as the window
+ * @huge_pages: populate anonymous memory with them where that is possible
  */
 int window_create(struct window *window, const struct uffd *uffd, unsigned int uffd_count,
-		  const struct guest_mm_window_config *config, struct samara_error *err);
+		  bool huge_pages, const struct guest_mm_window_config *config,
+		  struct samara_error *err);
 void window_destroy(struct window *window);
+
+/* What the kernel is to know of a mapping in the window, or one that shall be. Return: 0, -errno. */
+int window_advise(const struct window *window, const struct backing *backing, void *hva,
+		  uint64_t size_bytes);
 
 static inline char *window_hva(const struct window *window, gpa_t gpa)
 {

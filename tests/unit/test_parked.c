@@ -104,9 +104,6 @@ static void test_walks(void **state)
 	/* Here and there: the least, also when walks went before. */
 	for (uint64_t i = 1; i < 100; i++)
 		assert_int_equal(fault(&around, ((i * 7919 % 100) << 32) + 5 * PAGE), 16);
-	/* But for the first page of 2 MiB, with which a walk may start. */
-	assert_int_equal(fault(&around, UINT64_C(1) << 50), 512);
-	assert_int_equal(fault(&around, (UINT64_C(1) << 50) + 512 * PAGE), 512);
 	/* And a configuration that wants less. */
 	assert_int_equal(around_bytes(&around, UINT64_C(3) << 50, 8 * PAGE), 8 * PAGE);
 }

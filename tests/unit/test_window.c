@@ -33,7 +33,7 @@ static int create(struct window *window, const struct uffd *uffd, gpa_t gpa, uin
 	struct guest_mm_window_config config = {
 		.gpa = gpa, .size_bytes = size_bytes, .backing = backing};
 
-	return window_create(window, uffd, 1, &config, err);
+	return window_create(window, uffd, 1, true, &config, err);
 }
 
 static void make(struct fixture *f, gpa_t gpa, uint64_t pages, enum guest_mm_backing backing)
