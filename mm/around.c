@@ -24,9 +24,10 @@ static void put(uint64_t *value, uint64_t to)
  */
 static bool is_next(gpa_t page, uint64_t first, uint64_t end, uint64_t bytes)
 {
+	uint64_t reach = (bytes < HUGE_BYTES ? bytes : HUGE_BYTES) / 2;
 	gpa_t huge = page / HUGE_BYTES;
 
-	if (page - end < bytes / 2 || first - page - 1 < bytes / 2)
+	if (page - end < reach || first - page - 1 < reach)
 		return true;
 	return bytes >= HUGE_BYTES / 2 &&
 	       (huge == (end - 1) / HUGE_BYTES + 1 || huge + 1 == first / HUGE_BYTES);
@@ -44,11 +45,27 @@ static int find_walk(const struct around *around, gpa_t page)
 	return -1;
 }
 
-uint64_t around_bytes(const struct around *around, gpa_t page, uint64_t max)
+/* Who touches here and there meets a neighbour by chance, but hardly where it begins or ends. */
+static bool goes_straight(gpa_t page, uint64_t first, uint64_t end)
+{
+	return page - end < MIN_BYTES || first - page - 1 < MIN_BYTES ||
+	       page - (first - HUGE_BYTES) < MIN_BYTES;
+}
+
+uint64_t around_bytes(const struct around *around, gpa_t page, uint64_t max, bool *down)
 {
 	int i = find_walk(around, page);
-	uint64_t bytes = i < 0 ? MIN_BYTES : 2 * get(&around->walk[i].bytes);
+	uint64_t first, end, bytes;
 
+	*down = false;
+	if (i < 0)
+		return MIN_BYTES < max ? MIN_BYTES : max;
+	first = get(&around->walk[i].first);
+	end = get(&around->walk[i].end);
+	bytes = 2 * get(&around->walk[i].bytes);
+	*down = page < first;
+	if (max >= HUGE_BYTES && bytes > max && goes_straight(page, first, end))
+		return bytes < AROUND_AHEAD_BYTES ? bytes : AROUND_AHEAD_BYTES;
 	return bytes < max ? bytes : max;
 }
 

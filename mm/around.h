@@ -2,6 +2,7 @@
 #ifndef MM_AROUND_H
 #define MM_AROUND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <samara/types.h>
@@ -12,8 +13,13 @@
  * down, touches next what lies beside the block before: each time it does, the block for it
  * doubles, to 2 MiB or what the configuration allows. One that touches here and there gets 16 pages
  * wherever it does; unless a huge page may come in their place (mm/populate.c).
+ *
+ * Who walks from one huge page straight into the next gets several of them at once, up to
+ * AROUND_AHEAD_BYTES and never more than it has walked: the kernel clears a huge page for nothing each
+ * time that it finds one missing, twice if KVM asks, before it tells userfaultfd.
  */
-#define AROUND_WALKS 16
+#define AROUND_WALKS       16
+#define AROUND_AHEAD_BYTES (UINT64_C(32) << 20)
 
 /**
  * struct around - the walks that are seen in a window, each by the block it populated last
@@ -29,8 +35,14 @@ struct around {
 	uint32_t next; /* which one is forgotten for a new one */
 };
 
-/* How large a block, a power of two and @max at most, the missing page at @page deserves. */
-uint64_t around_bytes(const struct around *around, gpa_t page, uint64_t max);
+/**
+ * around_bytes() - how much the missing page at @page deserves
+ * @max: of small pages
+ * @down: whether the walk goes downwards, if it is more than 2 MiB
+ *
+ * Return: a power of two; up to AROUND_AHEAD_BYTES if they all come as huge pages, or else @max at most.
+ */
+uint64_t around_bytes(const struct around *around, gpa_t page, uint64_t max, bool *down);
 
 /* Remember that for the missing page at @page, @bytes from @first on were populated. */
 void around_filled(struct around *around, gpa_t page, gpa_t first, uint64_t bytes,

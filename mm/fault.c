@@ -47,17 +47,35 @@ static int answer_nothing(struct guest_mm *mm, gpa_t gpa)
 	return GUEST_MM_FAULT_NOTHING;
 }
 
-static int try_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
+/*
+ * Hold what the fault may populate, and no more: the rest of the region is others' to change. A design
+ * that knows holders by range may find what lies ahead busy, when the page is not.
+ */
+static struct region *hold_around(struct guest_mm *mm, const struct window *window, gpa_t gpa,
+				  struct region_guard *guard, bool *busy)
 {
-	uint64_t block = mm->around_bytes > mm->page_bytes ? mm->around_bytes : mm->page_bytes;
-	gpa_t first = gpa & ~(block - 1);
+	struct region *region;
+	gpa_t first, last;
+
+	populate_block(mm, gpa, &first, &last);
+	if (populate_ahead(mm, window, gpa, &first, &last)) {
+		region = region_try_fault_lock(mm->tree, gpa, first, last, guard, busy);
+		if (region || !*busy)
+			return region;
+		populate_block(mm, gpa, &first, &last);
+	}
+	return region_try_fault_lock(mm->tree, gpa, first, last, guard, busy);
+}
+
+static int try_fault(struct guest_mm *mm, const struct window *window, gpa_t gpa,
+		     unsigned int flags)
+{
 	struct region_guard guard;
 	struct region *region;
 	bool busy;
 	int ret;
 
-	/* What a fault populates at most, and no more: the rest of the region is others' to change. */
-	region = region_try_fault_lock(mm->tree, gpa, first, first + (block - 1), &guard, &busy);
+	region = hold_around(mm, window, gpa, &guard, &busy);
 	if (!region)
 		return busy ? GUEST_MM_FAULT_BUSY : answer_nothing(mm, gpa);
 	if (flags & GUEST_MM_FAULT_PROTECT)
@@ -70,18 +88,19 @@ static int try_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
 
 int guest_mm_fault(struct guest_mm *mm, gpa_t gpa, unsigned int flags)
 {
+	const struct window *window = mm_window(mm, gpa, 1);
 	int ret;
 
-	if (!mm_window(mm, gpa, 1))
+	if (!window)
 		return -ERANGE;
 	SAMARA_PROBE2(fault_begin, gpa, flags);
-	ret = try_fault(mm, gpa, flags);
+	ret = try_fault(mm, window, gpa, flags);
 	if (ret == GUEST_MM_FAULT_BUSY && !(flags & GUEST_MM_FAULT_NOWAIT)) {
 		/*
 		 * When the operation is over; the lock is fair, and with it held nothing is busy.
 		 */
 		lock_tree_read(mm->tree);
-		ret = try_fault(mm, gpa, flags);
+		ret = try_fault(mm, window, gpa, flags);
 		unlock_tree_read(mm->tree);
 	}
 	if (ret == GUEST_MM_FAULT_DONE) {

@@ -100,6 +100,13 @@ void limit_uncharge(struct guest_mm *mm, const struct range *range);
  */
 int populate_range(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, uint64_t size_bytes);
 
+/* What a fault at @gpa populates at most: to be held for populate_around(). */
+void populate_block(const struct guest_mm *mm, gpa_t gpa, gpa_t *first, gpa_t *last);
+
+/* Widen that for a guest that walks from one huge page to the next. Return: whether it does. */
+bool populate_ahead(const struct guest_mm *mm, const struct window *window, gpa_t gpa, gpa_t *first,
+		    gpa_t *last);
+
 /**
  * populate_around() - the same for the page at @gpa and, if they are missing, its neighbours from
  * @first to @last, which is what the caller holds

@@ -95,30 +95,97 @@ static uint64_t cut_before_lent(const struct window *window, gpa_t first, uint64
 }
 
 /*
- * Whether the 2 MiB around @page are wholly free and may become a huge page: it costs the host less
- * than half as many small ones, spares the guest further faults and TLB misses, and small ones would
- * leave a page table in its way (mm/backing_anon.c). Memory that nobody manages gets one as well.
+ * Whether the 2 MiB at @gpa, in what is held, are wholly free and may become a huge page: it costs the
+ * host less than half as many small ones, spares the guest further faults and TLB misses, and small
+ * ones would leave a page table in its way (mm/backing_anon.c). Memory that nobody manages gets one
+ * as well.
  */
-static bool comes_huge(struct guest_mm *mm, struct mem_region *region, gpa_t page, gpa_t first,
+static bool comes_huge(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, gpa_t first,
 		       gpa_t last)
 {
 	struct window *window = region->window;
 	struct fill fill = {
 		.mm = mm,
 		.window = window,
-		.gpa = page & ~(HUGE_BYTES - 1),
+		.gpa = gpa,
 		.size_bytes = HUGE_BYTES,
 		.protect = !can_write(region) && window->can_protect,
 	};
 	const struct backing *backing;
 
-	if (mm->around_bytes < HUGE_BYTES || fill.gpa < first || last - fill.gpa < HUGE_BYTES - 1)
+	if (mm->around_bytes < HUGE_BYTES || gpa < first || gpa > last ||
+	    last - gpa < HUGE_BYTES - 1)
 		return false;
-	backing = window_backing(window, fill.gpa, &fill.size_bytes);
-	return backing->ops->comes_huge &&
-	       !page_bitmap_count(&window->present, fill.gpa, HUGE_BYTES) &&
-	       !page_bitmap_count(&window->lent, fill.gpa, HUGE_BYTES) &&
+	backing = window_backing(window, gpa, &fill.size_bytes);
+	return backing->ops->comes_huge && !page_bitmap_count(&window->present, gpa, HUGE_BYTES) &&
+	       !page_bitmap_count(&window->lent, gpa, HUGE_BYTES) &&
 	       backing->ops->comes_huge(backing, &fill);
+}
+
+/* Populate 2 MiB that come huge. Return: whether they are there. */
+static bool fill_huge(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
+{
+	uint64_t done;
+
+	/* What comes when no huge page can be had is as good, but the next will hardly be one. */
+	if (window_fill(mm, region->window, gpa, HUGE_BYTES, false, &done))
+		return false;
+	mm_count(&mm->counters.fault_pages, done >> SAMARA_PAGE_SHIFT);
+	return done == HUGE_BYTES;
+}
+
+/*
+ * The 2 MiB that @page is in, and what is beside them as far as the caller has got hold of it. They
+ * come last, and nobody is woken before all is there: a guest that walks on would meet us in the next
+ * block. (Interrupts wake a vCPU as well, and it looks again.)
+ */
+static bool populate_huge(struct guest_mm *mm, struct mem_region *region, gpa_t page, gpa_t first,
+			  gpa_t last)
+{
+	struct window *window = region->window;
+	gpa_t own = page & ~(HUGE_BYTES - 1), start = own, end = own + HUGE_BYTES;
+	bool ok = true;
+
+	if (!comes_huge(mm, region, own, first, last))
+		return false;
+	while (comes_huge(mm, region, end, first, last))
+		end += HUGE_BYTES;
+	while (start && comes_huge(mm, region, start - HUGE_BYTES, first, last))
+		start -= HUGE_BYTES;
+	around_filled(&window->around, page, start, end - start, end - start);
+	for (gpa_t at = end - HUGE_BYTES; ok && at > own; at -= HUGE_BYTES)
+		ok = fill_huge(mm, region, at);
+	for (gpa_t at = start; ok && at < own; at += HUGE_BYTES)
+		ok = fill_huge(mm, region, at);
+	ok = fill_huge(mm, region, own);
+	window_wake(window, start, end - start);
+	return ok;
+}
+
+void populate_block(const struct guest_mm *mm, gpa_t gpa, gpa_t *first, gpa_t *last)
+{
+	uint64_t block = mm->around_bytes > mm->page_bytes ? mm->around_bytes : mm->page_bytes;
+
+	*first = gpa & ~(block - 1);
+	*last = *first + (block - 1);
+}
+
+bool populate_ahead(const struct guest_mm *mm, const struct window *window, gpa_t gpa, gpa_t *first,
+		    gpa_t *last)
+{
+	uint64_t bytes, block = *last - *first + 1;
+	bool down;
+
+	bytes = around_bytes(&window->around, gpa & ~(SAMARA_PAGE_BYTES - 1), mm->around_bytes,
+			     &down);
+	if (bytes <= block || !window->stage.area)
+		return false;
+	bytes -= block;
+	if (down)
+		*first = *first - window->gpa > bytes ? *first - bytes : window->gpa;
+	else
+		*last = bytes < UINT64_MAX - *last ? *last + bytes : UINT64_MAX;
+	return true;
 }
 
 int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, gpa_t first,
@@ -127,11 +194,14 @@ int populate_around(struct guest_mm *mm, struct mem_region *region, gpa_t gpa, g
 	struct window *window = region->window;
 	uint64_t page_bytes = window->own.page_bytes, size_bytes, run;
 	gpa_t page = gpa & ~(page_bytes - 1), start, end, at;
+	bool down;
 	int ret;
 
-	size_bytes = comes_huge(mm, region, page, first, last)
-			     ? HUGE_BYTES
-			     : around_bytes(&window->around, page, mm->around_bytes);
+	if (populate_huge(mm, region, page, first, last))
+		return 0;
+	size_bytes = around_bytes(&window->around, page, mm->around_bytes, &down);
+	if (size_bytes > mm->around_bytes)
+		size_bytes = mm->around_bytes;
 	if (size_bytes < page_bytes)
 		size_bytes = page_bytes;
 	block_around(page, size_bytes, first, last, &start, &end);

@@ -187,7 +187,7 @@ int uffd_move(const struct uffd *uffd, void *to, void *from, uint64_t length, ui
 			.dst = (uintptr_t)to + *done,
 			.src = (uintptr_t)from + *done,
 			.len = length - *done,
-			.mode = UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES,
+			.mode = UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES | UFFDIO_MOVE_MODE_DONTWAKE,
 		};
 		int code;
 

@@ -53,7 +53,7 @@ int uffd_copy(const struct uffd *uffd, void *to, const void *from, uint64_t leng
 int uffd_zero(const struct uffd *uffd, void *page);
 
 /**
- * uffd_move() - move pages that nobody else maps; holes stay holes
+ * uffd_move() - move pages that nobody else maps; holes stay holes; who waits for them sleeps on
  * @done: bytes from the start that were moved
  *
  * Return: 0 when all is done; -EBUSY (the page at @done is in use by the kernel just now), -EEXIST

@@ -331,7 +331,7 @@ static void test_anonymous_huge_pages(void **state)
 	guest_mm_destroy(f->mm);
 }
 
-/* A fault on the first page of 2 MiB brings a huge page; one that comes too late does not cost it. */
+/* A fault anywhere in 2 MiB brings a huge page; one that comes too late does not cost it. */
 static void test_huge_page_by_faults(void **state)
 {
 	struct own own = {.config = {.size_bytes = 4 * HUGE}};
@@ -353,8 +353,67 @@ static void test_huge_page_by_faults(void **state)
 	assert_false(page_bitmap_test(&f->mm->windows[0].tables, BASE));
 	unplug(f, BASE, 4 * HUGE);
 	plug(f, BASE, 4 * HUGE, GUEST_MM_RDWR);
-	assert_int_equal(guest_mm_fault(f->mm, BASE, GUEST_MM_FAULT_WRITE), GUEST_MM_FAULT_DONE);
+	assert_int_equal(guest_mm_fault(f->mm, BASE + 77 * PAGE, 0), GUEST_MM_FAULT_DONE);
 	assert_int_equal(usage(f).huge_pages, 512);
+	/* Not where some page is there already, or lent, or nothing is plugged. */
+	ok(guest_mm_populate(f->mm, BASE + HUGE + PAGE, PAGE, &err), &err);
+	assert_int_equal(guest_mm_fault(f->mm, BASE + HUGE + 9 * PAGE, 0), GUEST_MM_FAULT_DONE);
+	ok(guest_mm_lend(f->mm, BASE + 2 * HUGE + PAGE, PAGE, &err), &err);
+	assert_int_equal(guest_mm_fault(f->mm, BASE + 2 * HUGE + 9 * PAGE, 0), GUEST_MM_FAULT_DONE);
+	unplug(f, BASE + 4 * HUGE - PAGE, PAGE);
+	assert_int_equal(guest_mm_fault(f->mm, BASE + 3 * HUGE + 9 * PAGE, 0), GUEST_MM_FAULT_DONE);
+	assert_int_equal(usage(f).huge_pages, 512);
+	assert_false(window_present(&f->mm->windows[0], BASE + 2 * HUGE + PAGE));
+	guest_mm_destroy(f->mm);
+}
+
+/* Each step of a walk from huge page to huge page brings twice as many, as far as memory is free. */
+static void test_walks_by_huge_pages(void **state)
+{
+	struct own own = {.config = {.size_bytes = 128 * HUGE}};
+	struct fixture *f = &own.f;
+	struct samara_error err;
+	uint64_t there = 0;
+
+	(void)state;
+	ok(make_own(&own, &err), &err);
+	plug(f, BASE, 40 * HUGE, GUEST_MM_RDWR);
+	/* Upwards, to the region's end. */
+	for (uint64_t step = 1; there < 40; step = step < 16 ? 2 * step : 16) {
+		assert_int_equal(guest_mm_fault(f->mm, BASE + there * HUGE, GUEST_MM_FAULT_WRITE),
+				 GUEST_MM_FAULT_DONE);
+		there = there + step < 40 ? there + step : 40;
+		assert_int_equal(usage(f).populated_pages, there * 512);
+		if (!usage(f).huge_pages) {
+			print_message("# SKIP this host makes no huge pages\n");
+			guest_mm_destroy(f->mm);
+			skip();
+		}
+	}
+	/* Downwards, each 2 MiB from their beginning, to a page that is lent. */
+	plug(f, BASE + 64 * HUGE, 40 * HUGE, GUEST_MM_RDWR);
+	ok(guest_mm_lend(f->mm, BASE + 70 * HUGE + 3 * PAGE, PAGE, &err), &err);
+	there = 0;
+	for (uint64_t step = 1; there < 33; step = step < 16 ? 2 * step : 16) {
+		assert_int_equal(
+			guest_mm_fault(f->mm, BASE + (103 - there) * HUGE, GUEST_MM_FAULT_WRITE),
+			GUEST_MM_FAULT_DONE);
+		there = there + step < 33 ? there + step : 33;
+		assert_int_equal(usage(f).populated_pages, (40 + there) * 512);
+	}
+	assert_int_equal(usage(f).huge_pages, 73 * 512);
+	expect_zeros(f, BASE, 40 * HUGE);
+	fill(f, BASE + 71 * HUGE, 33 * HUGE);
+	expect_fill(f, BASE + 71 * HUGE, 33 * HUGE, BASE + 71 * HUGE);
+	/* Never before a window's beginning, nor behind its end. */
+	plug(f, BASE + 126 * HUGE, 2 * HUGE, GUEST_MM_RDWR);
+	for (uint64_t i = 126; i < 128; i++)
+		assert_int_equal(guest_mm_fault(f->mm, BASE + i * HUGE, 0), GUEST_MM_FAULT_DONE);
+	unplug(f, BASE, 4 * HUGE);
+	plug(f, BASE, 4 * HUGE, GUEST_MM_RDWR);
+	for (uint64_t i = 4; i--;)
+		assert_int_equal(guest_mm_fault(f->mm, BASE + i * HUGE, 0), GUEST_MM_FAULT_DONE);
+	assert_int_equal(usage(f).populated_pages, 75 * 512);
 	guest_mm_destroy(f->mm);
 }
 
@@ -464,6 +523,7 @@ int main(void)
 		cmocka_unit_test(test_hugetlb),
 		cmocka_unit_test(test_anonymous_huge_pages),
 		cmocka_unit_test(test_huge_page_by_faults),
+		cmocka_unit_test(test_walks_by_huge_pages),
 		cmocka_unit_test(test_huge_pages_after_small_ones),
 		cmocka_unit_test(test_numa),
 	};

@@ -75,7 +75,8 @@ static void test_parked_without_memory(void **state)
 /* Populate what a fault at @page gets, as if nothing had been there. */
 static uint64_t fault(struct around *around, gpa_t page)
 {
-	uint64_t bytes = around_bytes(around, page, 512 * PAGE);
+	bool down;
+	uint64_t bytes = around_bytes(around, page, 512 * PAGE, &down);
 
 	around_filled(around, page, page & ~(bytes - 1), bytes, bytes);
 	return bytes / PAGE;
@@ -85,10 +86,11 @@ static void test_walks(void **state)
 {
 	struct around around = {0};
 	gpa_t up = 16 * PAGE, down = UINT64_C(1) << 40;
+	bool downwards;
 
 	(void)state;
-	/* Two walks at once, one up and one down: each doubles until it is 2 MiB. */
-	for (uint64_t want = 16; want <= 512; want *= 2) {
+	/* Two walks at once, one up and one down: each doubles, as long as it goes straight. */
+	for (uint64_t want = 16; want <= 8192; want *= 2) {
 		uint64_t pages = fault(&around, up);
 
 		assert_int_equal(pages, want);
@@ -97,15 +99,26 @@ static void test_walks(void **state)
 		assert_int_equal(pages, want);
 		down = (down - PAGE) & ~(pages * PAGE - 1);
 	}
-	assert_int_equal(fault(&around, up), 512);
-	/* Downwards by 2 MiB, upwards in each. */
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(fault(&around, down -= 512 * PAGE), 512);
+	assert_int_equal(around_bytes(&around, up, 512 * PAGE, &downwards), AROUND_AHEAD_BYTES);
+	assert_false(downwards);
+	/* Downwards from the beginning of one 2 MiB to that of the next. */
+	assert_int_equal(around_bytes(&around, down - 512 * PAGE, 512 * PAGE, &downwards),
+			 AROUND_AHEAD_BYTES);
+	assert_true(downwards);
+	/* Not quite beside it: as much as one huge page. */
+	assert_int_equal(around_bytes(&around, up + 100 * PAGE, 512 * PAGE, &downwards),
+			 512 * PAGE);
+	assert_int_equal(around_bytes(&around, down - 100 * PAGE, 512 * PAGE, &downwards),
+			 512 * PAGE);
 	/* Here and there: the least, also when walks went before. */
 	for (uint64_t i = 1; i < 100; i++)
 		assert_int_equal(fault(&around, ((i * 7919 % 100) << 32) + 5 * PAGE), 16);
 	/* And a configuration that wants less. */
-	assert_int_equal(around_bytes(&around, UINT64_C(3) << 50, 8 * PAGE), 8 * PAGE);
+	assert_int_equal(around_bytes(&around, UINT64_C(3) << 50, 8 * PAGE, &downwards), 8 * PAGE);
+	around_filled(&around, UINT64_C(3) << 50, UINT64_C(3) << 50, 8 * PAGE, 8 * PAGE);
+	assert_int_equal(
+		around_bytes(&around, (UINT64_C(3) << 50) + 8 * PAGE, 8 * PAGE, &downwards),
+		8 * PAGE);
 }
 
 int main(void)
