@@ -221,7 +221,8 @@ bench-locks bench-stall: bench-%: $(B)/tests/bench/versus
 bench-ops bench-loads: bench-%: $(B)/tests/bench/versus
 	$(Q)for lock in $(BENCH_LOCKS); do $(MAKE) --no-print-directory LOCK=$$lock build/$$lock/tests/bench/$* >&2 || exit 1; done
 	$(Q)for load in $(if $(filter loads,$*),$(BENCH_LOADS),ops); do \
-		set --; [ $$load != touch ] || set -- "plain=build/region/tests/bench/loads touch plain"; \
+		set --; [ $$load != touch ] || \
+			set -- "plain=build/region/tests/bench/loads touch plain" "huge=build/region/tests/bench/loads touch huge"; \
 		$< $(BENCH_SLOW_ROUNDS) $(if $(filter loads,$*),load.)$$load tests/bench/$$load.ratios "$$@" \
 			$(foreach lock,$(BENCH_LOCKS),"$(lock)=build/$(lock)/tests/bench/$* $$load") || exit 1; done
 $(B)/tests/bench/versus: $(O)/tests/bench/versus.o

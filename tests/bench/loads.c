@@ -2,7 +2,7 @@
 /*
  * The loads that Linux' work on mmap_lock was measured with, on guest memory: a contestant of versus.
  *
- * loads NAME [plain]
+ * loads NAME [plain|huge]
  *
  *   touch      one thread touches 1 GiB for the first time, in order (`seq`) or not (`random`); with
  *              `plain`, anonymous memory that nobody manages. ms
@@ -49,7 +49,7 @@ enum {
 
 static struct guest_mm *mm;
 static char *memory; /* of BASE */
-static bool plain;
+static bool plain, huge;
 static uint32_t stop; /* atomic */
 static pthread_barrier_t together;
 
@@ -165,6 +165,8 @@ static void run_touch(const struct cell *cell)
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (memory == MAP_FAILED)
 			exit(1);
+		if (huge)
+			madvise(memory, TOUCH_BYTES, MADV_HUGEPAGE);
 	} else {
 		make();
 		plug(BASE, TOUCH_BYTES);
@@ -361,10 +363,11 @@ static const struct load {
 
 int main(int argc, char **argv)
 {
-	plain = argc > 2 && !strcmp(argv[2], "plain");
+	huge = argc > 2 && !strcmp(argv[2], "huge");
+	plain = huge || (argc > 2 && !strcmp(argv[2], "plain"));
 	for (unsigned int i = 0; argc > 1 && i < sizeof(loads) / sizeof(loads[0]); i++)
 		if (!strcmp(argv[1], loads[i].name))
 			return cell_serve(loads[i].cells, loads[i].count);
-	fprintf(stderr, "usage: loads touch|faults|start|pool|zerocopy [plain]\n");
+	fprintf(stderr, "usage: loads touch|faults|start|pool|zerocopy [plain|huge]\n");
 	return 1;
 }

@@ -40,7 +40,8 @@ SCRIPT
 	add_to_initrd /lab/bin/fill bin/fill
 	add_to_initrd /lab/bin/hold bin/hold
 	guest_modules virtio_mmio virtio_mem
-	boot_dialogue --memory 384M,max=6G,slots=4 --cpus 2 --qmp "unix:$SOCKET" \
+	# Without huge pages there is a fault in each 64 KiB.
+	boot_dialogue --memory 384M,max=6G,slots=4,thp=off --cpus 2 --qmp "unix:$SOCKET" \
 		--virtio-mem id=mem0,size=1G --cmdline "$DIMM_CMDLINE"
 	wait_line '^guest: start'
 	rounds=0 cycles=0
