@@ -55,7 +55,7 @@ static bool goes_straight(gpa_t page, uint64_t first, uint64_t end)
 uint64_t around_bytes(const struct around *around, gpa_t page, uint64_t max, bool *down)
 {
 	int i = find_walk(around, page);
-	uint64_t first, end, bytes;
+	uint64_t most = max > AROUND_AHEAD_BYTES ? max : AROUND_AHEAD_BYTES, first, end, bytes;
 
 	*down = false;
 	if (i < 0)
@@ -65,7 +65,7 @@ uint64_t around_bytes(const struct around *around, gpa_t page, uint64_t max, boo
 	bytes = 2 * get(&around->walk[i].bytes);
 	*down = page < first;
 	if (max >= HUGE_BYTES && bytes > max && goes_straight(page, first, end))
-		return bytes < AROUND_AHEAD_BYTES ? bytes : AROUND_AHEAD_BYTES;
+		return bytes < most ? bytes : most;
 	return bytes < max ? bytes : max;
 }
 

@@ -40,7 +40,8 @@ struct around {
  * @max: of small pages
  * @down: whether the walk goes downwards, if it is more than 2 MiB
  *
- * Return: a power of two; up to AROUND_AHEAD_BYTES if they all come as huge pages, or else @max at most.
+ * Return: @max at most, a power of two; more, up to AROUND_AHEAD_BYTES, for a walk by huge pages, if those
+ * come as huge pages as well.
  */
 uint64_t around_bytes(const struct around *around, gpa_t page, uint64_t max, bool *down);
 

@@ -34,7 +34,7 @@ int anon_map(const struct backing *backing, void *hva, uint64_t size_bytes, uint
 /*
  * UFFDIO_MOVE makes pages writable, so what shall be protected is copied. And the staging area's pages
  * come from where the window's do. To where a table is, it would move 512 small pages one by one,
- * and leave a table in the staging area, which then has no huge page ever again.
+ * and leave a table in the staging area, which would then have no huge page ever again.
  */
 static bool anon_comes_huge(const struct backing *backing, const struct fill *fill)
 {

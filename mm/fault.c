@@ -52,13 +52,13 @@ static int answer_nothing(struct guest_mm *mm, gpa_t gpa)
  * that knows holders by range may find what lies ahead busy, when the page is not.
  */
 static struct region *hold_around(struct guest_mm *mm, const struct window *window, gpa_t gpa,
-				  struct region_guard *guard, bool *busy)
+				  unsigned int flags, struct region_guard *guard, bool *busy)
 {
 	struct region *region;
 	gpa_t first, last;
 
 	populate_block(mm, gpa, &first, &last);
-	if (populate_ahead(mm, window, gpa, &first, &last)) {
+	if (!(flags & GUEST_MM_FAULT_PROTECT) && populate_ahead(mm, window, gpa, &first, &last)) {
 		region = region_try_fault_lock(mm->tree, gpa, first, last, guard, busy);
 		if (region || !*busy)
 			return region;
@@ -75,7 +75,7 @@ static int try_fault(struct guest_mm *mm, const struct window *window, gpa_t gpa
 	bool busy;
 	int ret;
 
-	region = hold_around(mm, window, gpa, &guard, &busy);
+	region = hold_around(mm, window, gpa, flags, &guard, &busy);
 	if (!region)
 		return busy ? GUEST_MM_FAULT_BUSY : answer_nothing(mm, gpa);
 	if (flags & GUEST_MM_FAULT_PROTECT)

@@ -122,44 +122,58 @@ static bool comes_huge(struct guest_mm *mm, struct mem_region *region, gpa_t gpa
 	       backing->ops->comes_huge(backing, &fill);
 }
 
-/* Populate 2 MiB that come huge. Return: whether they are there. */
+/* Populate 2 MiB. Return: whether they came as a huge page, as was hoped, so that the next may. */
 static bool fill_huge(struct guest_mm *mm, struct mem_region *region, gpa_t gpa)
 {
 	uint64_t done;
 
-	/* What comes when no huge page can be had is as good, but the next will hardly be one. */
 	if (window_fill(mm, region->window, gpa, HUGE_BYTES, false, &done))
 		return false;
 	mm_count(&mm->counters.fault_pages, done >> SAMARA_PAGE_SHIFT);
-	return done == HUGE_BYTES;
+	return done == HUGE_BYTES && !page_bitmap_test(&region->window->tables, gpa);
+}
+
+/* What of the 2 MiB beside [*start, *end) comes huge as well, up to @most in all. */
+static void widen(struct guest_mm *mm, struct mem_region *region, gpa_t first, gpa_t last,
+		  uint64_t most, bool down, gpa_t *start, gpa_t *end)
+{
+	while (*end - *start + HUGE_BYTES <= most) {
+		if (down && *start && comes_huge(mm, region, *start - HUGE_BYTES, first, last))
+			*start -= HUGE_BYTES;
+		else if (!down && comes_huge(mm, region, *end, first, last))
+			*end += HUGE_BYTES;
+		else
+			return;
+	}
 }
 
 /*
- * The 2 MiB that @page is in, and what is beside them as far as the caller has got hold of it. They
- * come last, and nobody is woken before all is there: a guest that walks on would meet us in the next
- * block. (Interrupts wake a vCPU as well, and it looks again.)
+ * The 2 MiB that @page is in, and for a walk those that it comes to next, as far as the caller has got
+ * hold of them. Its own come last, and nobody is woken before all is there: a guest that walks on would
+ * meet us in the next 2 MiB. (Interrupts wake a vCPU as well, and it looks again.)
+ *
+ * Return: whether the page is there.
  */
 static bool populate_huge(struct guest_mm *mm, struct mem_region *region, gpa_t page, gpa_t first,
 			  gpa_t last)
 {
 	struct window *window = region->window;
 	gpa_t own = page & ~(HUGE_BYTES - 1), start = own, end = own + HUGE_BYTES;
-	bool ok = true;
+	uint64_t most;
+	bool down, ok = true;
 
 	if (!comes_huge(mm, region, own, first, last))
 		return false;
-	while (comes_huge(mm, region, end, first, last))
-		end += HUGE_BYTES;
-	while (start && comes_huge(mm, region, start - HUGE_BYTES, first, last))
-		start -= HUGE_BYTES;
+	most = around_bytes(&window->around, page, mm->around_bytes, &down);
+	widen(mm, region, first, last, most, down, &start, &end);
 	around_filled(&window->around, page, start, end - start, end - start);
 	for (gpa_t at = end - HUGE_BYTES; ok && at > own; at -= HUGE_BYTES)
 		ok = fill_huge(mm, region, at);
 	for (gpa_t at = start; ok && at < own; at += HUGE_BYTES)
 		ok = fill_huge(mm, region, at);
-	ok = fill_huge(mm, region, own);
+	fill_huge(mm, region, own);
 	window_wake(window, start, end - start);
-	return ok;
+	return window_present(window, page);
 }
 
 void populate_block(const struct guest_mm *mm, gpa_t gpa, gpa_t *first, gpa_t *last)
@@ -178,7 +192,8 @@ bool populate_ahead(const struct guest_mm *mm, const struct window *window, gpa_
 
 	bytes = around_bytes(&window->around, gpa & ~(SAMARA_PAGE_BYTES - 1), mm->around_bytes,
 			     &down);
-	if (bytes <= block || !window->stage.area)
+	/* A block may begin before the window does. */
+	if (bytes <= block || !window->stage.area || (down && *first <= window->gpa))
 		return false;
 	bytes -= block;
 	if (down)

@@ -103,7 +103,8 @@ bool stage_may_fill(struct stage *stage)
 	/* Two threads may count one time as one. */
 	if (rest)
 		__atomic_store_n(&stage->rest, rest - 1, __ATOMIC_RELAXED);
-	return stage->area && !rest;
+	return stage->area && !rest &&
+	       __atomic_load_n(&stage->taken, __ATOMIC_RELAXED) != (1u << STAGES) - 1;
 }
 
 static char *take(struct stage *stage, unsigned int *index)
@@ -152,10 +153,11 @@ int stage_fill(const struct fill *fill, char *hva)
 	if (!area)
 		return -EBUSY;
 	ret = make_huge_page(stage, area);
-	if (ret)
-		__atomic_store_n(&stage->rest, REST, __ATOMIC_RELAXED);
-	else
+	if (!ret)
 		ret = uffd_move(window_uffd(fill->window, fill->gpa), hva, area, HUGE_BYTES, &done);
+	/* That another thread was faster says nothing of huge pages. */
+	if (ret && ret != -EEXIST)
+		__atomic_store_n(&stage->rest, REST, __ATOMIC_RELAXED);
 	/* What has moved is there, and recorded; a copy of the whole finds it. */
 	if (ret && done)
 		window_set_present(fill->window, fill->gpa, done);

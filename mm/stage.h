@@ -44,7 +44,7 @@ bool stage_may_fill(struct stage *stage);
  * stage_fill() - put 2 MiB of zeros at a place that is wholly missing, as one huge page
  *
  * Context: Takes no lock.
- * Return: 0; an error: nothing was done, and copying may do.
+ * Return: 0; an error: copying may do; what is there all the same is recorded.
  */
 int stage_fill(const struct fill *fill, char *hva);
 

@@ -56,6 +56,7 @@ static inline struct region *try_succeeded(struct region_tree *tree, struct thre
 	guard->slot = slot;
 	guard->first = first < region->first ? region->first : first;
 	guard->last = last > region->last ? region->last : last;
+	SAMARA_ASSERT(guard->first <= guard->last);
 	SAMARA_PROBE3(lock_try, tree->id, guard->first, guard->last);
 	return region;
 }

@@ -203,7 +203,7 @@ int uffd_move(const struct uffd *uffd, void *to, void *from, uint64_t length, ui
 		/*
 		 * Linux 6.18's move_pages() can keep the -EAGAIN of one try for the next: the pages
 		 * which that one moves are not counted, and the call after it finds the target
-		 * taken. Nobody else populates the target, so what is gone from here is there.
+		 * taken. By whomever: what is gone from here is there.
 		 */
 		if (code == EEXIST && !has_page((char *)from + *done)) {
 			*done += SAMARA_PAGE_BYTES;

@@ -43,13 +43,15 @@ int window_advise(const struct window *window, const struct backing *backing, vo
 	madvise(hva, size_bytes, MADV_DONTDUMP);
 	/*
 	 * Where huge pages are wanted, the kernel has to want one as well when it finds a page
-	 * missing, or it makes a table for small ones before it asks. Elsewhere it would clear one
-	 * for nothing. A kernel without them refuses both.
+	 * missing, or it makes a table for small ones before it asks. Where none can come, it would
+	 * clear one for nothing; but anonymous memory may yet be collapsed (mm/place.c), which
+	 * MADV_NOHUGEPAGE forbids. A kernel without them refuses both.
 	 */
-	if (!backing->shared)
-		madvise(hva, size_bytes,
-			window->stage.area && backing->kind == GUEST_MM_ANON ? MADV_HUGEPAGE
-									     : MADV_NOHUGEPAGE);
+	if (backing->kind != GUEST_MM_ANON && !backing->shared)
+		madvise(hva, size_bytes, MADV_NOHUGEPAGE);
+	else if (window->stage.area && backing->kind == GUEST_MM_ANON &&
+		 backing_same_placement(backing, &window->own))
+		madvise(hva, size_bytes, MADV_HUGEPAGE);
 	return 0;
 }
 

@@ -53,15 +53,17 @@ static void test_memfd_is_shared(void **state)
 struct own {
 	struct fixture f;
 	struct guest_mm_window_config config;
+	struct guest_mm_config mm_config;
 };
 
 static int make_own(struct own *own, struct samara_error *err)
 {
-	int ret = guest_mm_create(NULL, &own->f.mm, err);
+	int ret = guest_mm_create(&own->mm_config, &own->f.mm, err);
 
 	if (ret)
 		return ret;
-	own->config.gpa = BASE;
+	if (!own->config.gpa)
+		own->config.gpa = BASE;
 	ret = guest_mm_add_window_config(own->f.mm, &own->config, err);
 	if (ret)
 		guest_mm_destroy(own->f.mm);
@@ -367,6 +369,72 @@ static void test_huge_page_by_faults(void **state)
 	guest_mm_destroy(f->mm);
 }
 
+/* Where none can be made, who touches here and there gets as few pages as ever. */
+static void test_huge_pages_run_out(void **state)
+{
+	struct own own = {.config = {.size_bytes = 64 * HUGE}};
+	struct fixture *f = &own.f;
+	struct samara_error err;
+
+	(void)state;
+	ok(make_own(&own, &err), &err);
+	plug(f, BASE, 64 * HUGE, GUEST_MM_RDWR);
+	f->mm->windows[0].stage.taken = (1u << STAGES) - 1;
+	for (uint64_t i = 1; i < 8; i++)
+		assert_int_equal(guest_mm_fault(f->mm, BASE + 4 * i * HUGE + 77 * PAGE, 0),
+				 GUEST_MM_FAULT_DONE);
+	assert_int_equal(usage(f).huge_pages, 0);
+	assert_true(usage(f).populated_pages <= 7 * 16);
+	/* They have run out when the kernel says so, too: one is tried, and then none for a while. */
+	f->mm->windows[0].stage.taken = 0;
+	f->mm->windows[0].stage.rest = 64;
+	for (uint64_t i = 8; i < 15; i++)
+		assert_int_equal(guest_mm_fault(f->mm, BASE + 4 * i * HUGE + 77 * PAGE, 0),
+				 GUEST_MM_FAULT_DONE);
+	assert_true(usage(f).populated_pages <= 14 * 16);
+	assert_true(f->mm->windows[0].stage.rest < 64);
+	guest_mm_destroy(f->mm);
+}
+
+/* However much a fault may bring along: who touches once gets one huge page. */
+static void test_large_fault_around(void **state)
+{
+	struct own own = {.config = {.size_bytes = 64 * HUGE},
+			  .mm_config = {.fault_around_pages = 8192}};
+	struct fixture *f = &own.f;
+	struct samara_error err;
+
+	(void)state;
+	ok(make_own(&own, &err), &err);
+	plug(f, BASE, 64 * HUGE, GUEST_MM_RDWR);
+	assert_int_equal(guest_mm_fault(f->mm, BASE + 20 * HUGE + 77 * PAGE, 0),
+			 GUEST_MM_FAULT_DONE);
+	assert_true(usage(f).populated_pages <= 512);
+	guest_mm_destroy(f->mm);
+}
+
+/* A window may begin anywhere: what is held for a walk downwards ends there. */
+static void test_walk_down_to_an_odd_beginning(void **state)
+{
+	struct own own = {.config = {.gpa = HUGE / 2, .size_bytes = 31 * HUGE + HUGE / 2}};
+	struct fixture *f = &own.f;
+	struct samara_error err;
+
+	(void)state;
+	ok(make_own(&own, &err), &err);
+	plug(f, HUGE / 2, 31 * HUGE + HUGE / 2, GUEST_MM_RDWR);
+	for (uint64_t i = 8; i--;) {
+		gpa_t at = i ? i * HUGE : HUGE - PAGE, first, last;
+
+		populate_block(f->mm, at, &first, &last);
+		populate_ahead(f->mm, &f->mm->windows[0], at, &first, &last);
+		assert_true(first <= at && at <= last);
+		assert_int_equal(guest_mm_fault(f->mm, at, 0), GUEST_MM_FAULT_DONE);
+	}
+	expect_zeros(f, HUGE / 2, 8 * HUGE);
+	guest_mm_destroy(f->mm);
+}
+
 /* Each step of a walk from huge page to huge page brings twice as many, as far as memory is free. */
 static void test_walks_by_huge_pages(void **state)
 {
@@ -524,6 +592,9 @@ int main(void)
 		cmocka_unit_test(test_anonymous_huge_pages),
 		cmocka_unit_test(test_huge_page_by_faults),
 		cmocka_unit_test(test_walks_by_huge_pages),
+		cmocka_unit_test(test_huge_pages_run_out),
+		cmocka_unit_test(test_large_fault_around),
+		cmocka_unit_test(test_walk_down_to_an_odd_beginning),
 		cmocka_unit_test(test_huge_pages_after_small_ones),
 		cmocka_unit_test(test_numa),
 	};
