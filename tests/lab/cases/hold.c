@@ -19,11 +19,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE_BYTES   4096u
-#define BLOCK_BYTES  65536u
-#define PAGES        (BLOCK_BYTES / PAGE_BYTES)
-#define TOKEN        UINT64_C(0x9e3779b97f4a7c15)
-#define LOOK_EVERY   16 /* pages from one look at the console to the next */
+#define PAGE_BYTES  4096u
+#define BLOCK_BYTES 65536u
+#define PAGES       (BLOCK_BYTES / PAGE_BYTES)
+#define TOKEN       UINT64_C(0x9e3779b97f4a7c15)
+#define LOOK_EVERY  16 /* pages from one look at the console to the next */
 
 static uint64_t now_ns(void)
 {
