@@ -2,6 +2,7 @@
 #ifndef MM_TREE_LOCK_H
 #define MM_TREE_LOCK_H
 
+#include "mm/debug.h"
 #include "mm/lock.h"
 #include "mm/rank.h"
 #include "mm/region.h"

@@ -136,6 +136,14 @@ void inject_arm(const struct inject_rules *rules, uint64_t seed)
 	__atomic_store_n(&inject_armed, true, __ATOMIC_RELEASE);
 }
 
+void inject_arm_setup(const struct inject_rules *rules, uint64_t seed)
+{
+	struct inject_rules setup = {0};
+
+	setup.place[INJECT_KVM_SETUP] = rules->place[INJECT_KVM_SETUP];
+	inject_arm(&setup, seed);
+}
+
 void inject_disarm(void)
 {
 	__atomic_store_n(&inject_armed, false, __ATOMIC_RELEASE);

@@ -64,6 +64,9 @@ bool inject_any_fails(const struct inject_rules *rules);
 void inject_arm(const struct inject_rules *rules, uint64_t seed);
 void inject_disarm(void);
 
+/* The same for the time in which a VM is made: only calls to KVM that make it are struck. */
+void inject_arm_setup(const struct inject_rules *rules, uint64_t seed);
+
 /* Spare this thread's calls, until as many inject_resume(). */
 void inject_pause(void);
 void inject_resume(void);

@@ -150,14 +150,11 @@ static void final_checks(struct stress *s, struct stress_workers *workers,
 		result->failure = s->guest.failure;
 }
 
-/* Only calls to KVM are struck while the VM is made. */
 static int create_guest(struct stress *s, struct samara_error *err)
 {
-	struct inject_rules setup = {0};
 	int ret;
 
-	setup.place[INJECT_KVM_SETUP] = s->options.inject.place[INJECT_KVM_SETUP];
-	inject_arm(&setup, s->options.seed);
+	inject_arm_setup(&s->options.inject, s->options.seed);
 	ret = stress_guest_create(&s->guest, s->mm, &s->layout, s->options.cpus, err);
 	inject_disarm();
 	return ret;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/inject.h"
 #include "vmm/layout.h"
 #include "vmm/stress_clock.h"
 #include "vmm/stress_linux_state.h"
@@ -256,6 +257,8 @@ static int start_workers(struct stress_linux *l, struct stress_workers *workers,
 		return ret;
 	s->workers = workers->worker;
 	s->worker_count = workers->total;
+	/* The guest has booted: what it meets from now on it has to live with. */
+	inject_arm(&s->options.inject, s->options.seed);
 	return stress_workers_start(s, workers, err);
 }
 
@@ -297,6 +300,10 @@ static bool run(struct stress_linux *l, struct stress_workers *workers,
 	if (!ret)
 		stress_linux_watch(l, lookout, interrupt, result);
 	stress_workers_join(&l->base, workers);
+	if (!ret && !l->base.hung.code && !result->failure.code)
+		/* A kernel that powers off in the middle of a request warns of its own devices. */
+		stress_devices_finish(&l->base.devices, guest_failed);
+	inject_disarm();
 	if (l->base.hung.code) {
 		/* Threads are in the middle of it all, for ever: nothing can be taken away. */
 		result->failure = l->base.hung;
@@ -304,11 +311,8 @@ static bool run(struct stress_linux *l, struct stress_workers *workers,
 		return false;
 	}
 	result->interrupted = *interrupt;
-	if (!ret && !result->failure.code) {
-		/* A kernel that powers off in the middle of a request warns of its own devices. */
-		stress_devices_finish(&l->base.devices, guest_failed);
+	if (!ret && !result->failure.code)
 		finish_guest(l, &result->failure);
-	}
 	stress_linux_collect(l, workers, lookout, result);
 	return true;
 }
@@ -329,7 +333,9 @@ int stress_linux_run(const struct stress_options *options, const struct stress_w
 	}
 	memset(result, 0, sizeof(*result));
 	result->options = *options;
+	inject_arm_setup(&options->inject, options->seed);
 	ret = stress_linux_guest_start(&l->guest, &l->base.options, err);
+	inject_disarm();
 	if (!ret) {
 		l->base.mm = vm_mm(l->guest.vm);
 		cut_places(l);

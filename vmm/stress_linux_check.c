@@ -51,11 +51,6 @@ int stress_linux_check(const struct stress_options *options, struct samara_error
 	if (!options->cpus || options->cpus > VM_MAX_CPUS)
 		return samara_error_set(err, -EINVAL, "--cpus: 1 to %d with a Linux guest",
 					VM_MAX_CPUS);
-	if (inject_any(&options->inject))
-		return samara_error_set(
-			err, -EINVAL,
-			"--inject: with samara's own guest only, which notices nothing "
-			"of it");
 	if (linux_guest->memory_bytes < MEMORY_MIN_BYTES ||
 	    linux_guest->memory_bytes % SAMARA_PAGE_BYTES)
 		return samara_error_set(err, -EINVAL,

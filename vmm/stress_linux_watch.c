@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "vmm/inject.h"
 #include "vmm/stress_clock.h"
 #include "vmm/stress_linux_state.h"
 
@@ -232,5 +233,6 @@ void stress_linux_collect(struct stress_linux *l, const struct stress_workers *w
 	result->rss_first_bytes = stress_hist_quantile(&lookout->rss_first, 0.5);
 	result->rss_last_bytes = stress_hist_quantile(&lookout->rss_last, 0.5);
 	memcpy(result->options.weight, s->options.weight, sizeof(s->options.weight));
+	inject_get_counts(&result->injected);
 	guest_mm_get_stats(s->mm, &result->mm);
 }

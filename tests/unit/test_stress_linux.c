@@ -69,7 +69,6 @@ static void test_what_makes_no_run_is_named(void **state)
 		{"slots", "65", "--slots"},
 		{"mix", "remap=1", "--mix remap"},
 		{"mix", "discard=1,reback=1", "--mix discard"},
-		{"inject", "alloc:10", "--inject"},
 	};
 
 	(void)state;

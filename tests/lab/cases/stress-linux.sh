@@ -21,6 +21,17 @@ expect_line '^seconds,.*,checked_bytes,guest_bytes,guest_faults' out/stress.csv
 expect_line '^[0-9.]+,.*,[1-9][0-9]*,[1-9][0-9]*,[1-9][0-9]*$' out/stress.csv
 expect_healthy
 
+# Nor of calls that fail under its operators, handlers and devices, which it has to live with.
+"$SAMARA" stress --guest linux --kernel "$VMLINUX" --modules /lab/modules --append "$APPEND" --cpus 2 \
+	--guest-memory 384M --device-memory 128M --slots 8 --slot-size 512K --rate 10 --seed 6 --inject all:20 \
+	--seconds "${STRESS_SECONDS:-5}" --console "$CONSOLE" --json out/injected.json >messages 2>&1 ||
+	fail "samara stress --inject: $(cat messages)"
+expect_line '^injected: .*uffd-copy [1-9]' messages
+for key in integrity_errors operation_errors stuck_cpus; do
+	expect_line "\"$key\": *0[^0-9]" out/injected.json
+done
+expect_healthy
+
 # A guest that ends early is named: a kernel that panics for want of an init.
 "$SAMARA" stress --guest linux --kernel "$VMLINUX" --append "$APPEND rdinit=/none init=/none" --cpus 1 \
 	--guest-memory 128M --device-memory 0 --slots 1 --seconds 1 >messages 2>&1 && fail "a panic passes"
