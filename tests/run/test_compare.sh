@@ -3,6 +3,7 @@
 #
 # make compare, in a few seconds: what it writes and what it refuses, not how fast anything is. Prints TAP.
 
+. "$(dirname "$0")/report.sh"
 cd "$(dirname "$0")/../.." || exit 1
 if [ "${LOCK:-region}" != region ]; then
 	echo "1..0 # SKIP it runs all lock designs, whatever samara was built with"
@@ -20,21 +21,10 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 143' TERM INT
-number=0 failed=0
 variants=$(for file in mm/lock_*.c; do basename "${file#mm/lock_}" .c; done | sort | tr '\n' ' ')
 
-# report STATUS NAME [SKIP-REASON]
-report() {
-	number=$((number + 1))
-	if [ -n "$3" ]; then
-		echo "ok $number - $2 # SKIP $3"
-	elif [ "$1" = 0 ]; then
-		echo "ok $number - $2"
-	else
-		echo "not ok $number - $2"
-		tail -n 20 "$scratch/log" | sed 's/^/# /'
-		failed=1
-	fi
+why_failed() {
+	cat "$scratch/log"
 }
 
 # compare ARGUMENT...: a tiny comparison of all variants into $scratch/out
@@ -104,7 +94,7 @@ if command -v gnuplot >/dev/null; then
 else
 	compare --no-plots
 	report $? "a tiny comparison runs"
-	report 0 "plots as SVG and PNG" "gnuplot is not installed"
+	report_skipped "plots as SVG and PNG" "gnuplot is not installed"
 fi
 json_is_right "$stress"
 report $? "compare.json: its shape, every variant in every workload"

@@ -8,10 +8,10 @@
 # shellcheck disable=SC2016 # until_true takes its command in single quotes
 
 set -u
+. "$(dirname "$0")/report.sh"
 SAMARA=${SAMARA:-build/region/samara}
 DIR=$(mktemp -d) || exit 1
 SOCKET=$DIR/qmp
-count=0
 vm=
 
 cleanup() {
@@ -21,25 +21,6 @@ cleanup() {
 trap cleanup EXIT
 
 ctl() { "$SAMARA" ctl "$SOCKET" "$@"; }
-
-# report STATUS NAME [WHY]
-report() {
-	count=$((count + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		[ -z "${3:-}" ] || echo "# ${3//$'\n'/$'\n'# }"
-	fi
-}
-
-# gives NAME PATTERN COMMAND...: it succeeds and prints PATTERN
-gives() {
-	local name=$1 pattern=$2 output
-	shift 2
-	output=$("$@" 2>&1) && grep -Eq -- "$pattern" <<<"$output"
-	report $? "$name" "$output"
-}
 
 # lacks NAME PATTERN COMMAND...: it succeeds and does not print PATTERN
 lacks() {
@@ -58,16 +39,6 @@ fails() {
 	[ "$status" -eq "$wanted" ] && [ "$(wc -l <<<"$output")" -eq 1 ] &&
 		grep -Eq -- "$pattern" <<<"$output"
 	report $? "$name" "status $status: $output"
-}
-
-# until_true COMMAND: at most 100 seconds
-until_true() {
-	local i
-	for ((i = 0; i < 1000; i++)); do
-		eval "$1" && return 0
-		sleep 0.1
-	done
-	return 1
 }
 
 # start OPTION...: a VM with its socket up
@@ -247,4 +218,4 @@ report $? "samara ends"
 wait "$vm"
 report $? "with status 0" "$(cat "$DIR/log")"
 vm=
-echo "1..$count"
+report_end

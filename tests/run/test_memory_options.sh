@@ -4,25 +4,15 @@
 # What is behind a guest's memory, as `samara run --memory` says it: each kind boots a guest of a few
 # bytes, or says in one line why it can't. Prints TAP.
 
+. "$(dirname "$0")/report.sh"
 cd "$(dirname "$0")/../.." || exit 1
 samara=${SAMARA:-build/region/samara}
 scratch=$(mktemp -d) shared=$(mktemp -d -p /dev/shm) || exit 1
 trap 'rm -rf "$scratch" "$shared"' EXIT
 trap 'exit 143' TERM INT
-number=0 failed=0
 
-# report STATUS NAME [SKIP-REASON]
-report() {
-	number=$((number + 1))
-	if [ -n "$3" ]; then
-		echo "ok $number - $2 # SKIP $3"
-	elif [ "$1" = 0 ]; then
-		echo "ok $number - $2"
-	else
-		echo "not ok $number - $2"
-		sed 's/^/# /' "$scratch/out" "$scratch/err" 2>/dev/null | head -20
-		failed=1
-	fi
+why_failed() {
+	head -20 "$scratch/out" "$scratch/err"
 }
 
 # says_hello OPTION...: the guest runs and powers off
@@ -51,9 +41,8 @@ refuses 2 '2 MiB' -m 65M,backing=hugetlb
 report $? "half a huge page"
 
 if ! [ -r /dev/kvm ] || ! [ -w /dev/kvm ]; then
-	report 0 "runs of guests" "no usable /dev/kvm"
-	echo "1..$number"
-	exit $failed
+	report_skipped "runs of guests" "no usable /dev/kvm"
+	report_end
 fi
 
 for options in backing=anon thp=off prealloc=on backing=memfd,prealloc=on host-nodes=0,policy=bind \
@@ -78,7 +67,7 @@ report $? "a folder is no memory"
 refuses 1 'No such file' -m 64M,backing=file,path="$shared/nothing"
 report $? "a private file that is not there"
 case $(stat -f -c %T "$scratch") in
-tmpfs) report 0 "a shared file on a disk" "$scratch is on tmpfs" ;;
+tmpfs) report_skipped "a shared file on a disk" "$scratch is on tmpfs" ;;
 *)
 	refuses 1 'must be on tmpfs' -m 64M,backing=file,share=on,path="$scratch/disk" && [ ! -e "$scratch/disk" ]
 	report $? "a shared file on a disk is refused, and not left there"
@@ -88,8 +77,7 @@ if [ "$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages 2>/dev/null
 	refuses 1 'huge pages' -m 64M,backing=hugetlb
 	report $? "no huge pages: one line says how to have some"
 else
-	report 0 "no huge pages" "this host has some"
+	report_skipped "no huge pages" "this host has some"
 fi
 
-echo "1..$number"
-exit $failed
+report_end

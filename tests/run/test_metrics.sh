@@ -4,11 +4,11 @@
 # samara run --metrics and samara ctl stats --watch, against a VM that runs. SAMARA names the program.
 
 set -u
+. "$(dirname "$0")/report.sh"
 cd "$(dirname "$0")/../.." || exit 1
 SAMARA=${SAMARA:-build/region/samara}
 DIR=$(mktemp -d) || exit 1
 SOCKET=$DIR/qmp
-count=0
 vm=
 children=()
 
@@ -19,25 +19,6 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# report STATUS NAME [WHY]
-report() {
-	count=$((count + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		[ -z "${3:-}" ] || echo "# ${3//$'\n'/$'\n'# }"
-	fi
-}
-
-# gives NAME PATTERN COMMAND...: it succeeds and prints PATTERN
-gives() {
-	local name=$1 pattern=$2 output
-	shift 2
-	output=$("$@" 2>&1) && grep -Eq -- "$pattern" <<<"$output"
-	report $? "$name" "$output"
-}
-
 # refused NAME PATTERN VALUE: as --metrics; status 2, before anything is started
 refused() {
 	local output status
@@ -45,15 +26,6 @@ refused() {
 	status=$?
 	[ $status -eq 2 ] && grep -Eq -- "$2" <<<"$output"
 	report $? "$1" "status $status: $output"
-}
-
-until_true() {
-	local i
-	for ((i = 0; i < 1000; i++)); do
-		eval "$1" && return 0
-		sleep 0.1
-	done
-	return 1
 }
 
 ctl() { "$SAMARA" ctl "$SOCKET" "$@"; }
@@ -67,9 +39,8 @@ refused "--metrics: IPv6 without brackets" 'brackets' tcp:::1:9090
 refused "--metrics: an empty path" 'unix:PATH' unix:
 
 if ! [ -w /dev/kvm ]; then
-	report 0 "the rest # SKIP no /dev/kvm that may be opened"
-	echo "1..$count"
-	exit 0
+	report_skipped "the rest" "no /dev/kvm that may be opened"
+	report_end
 fi
 
 ${CC:-gcc} -c -DLOOP -o "$DIR/guest.o" tests/run/tiny.S &&
@@ -224,4 +195,4 @@ wait "$vm"
 [ $? -eq 143 ]
 report $? "SIGTERM ends it"
 vm=
-echo "1..$count"
+report_end

@@ -4,6 +4,7 @@
 # What `samara run` does as a process: options, messages, exit statuses, signals, the terminal, and
 # what it leaves behind. Prints TAP. SAMARA is the program, by default that of the default build.
 
+. "$(dirname "$0")/report.sh"
 cd "$(dirname "$0")/../.." || exit 1
 samara=${SAMARA:-build/region/samara}
 scratch=$(mktemp -d) || exit 1
@@ -14,20 +15,9 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 143' TERM INT
-number=0 failed=0
 
-# report STATUS NAME [SKIP-REASON]
-report() {
-	number=$((number + 1))
-	if [ -n "$3" ]; then
-		echo "ok $number - $2 # SKIP $3"
-	elif [ "$1" = 0 ]; then
-		echo "ok $number - $2"
-	else
-		echo "not ok $number - $2"
-		sed 's/^/# /' "$scratch/out" "$scratch/err" 2>/dev/null | head -20
-		failed=1
-	fi
+why_failed() {
+	head -20 "$scratch/out" "$scratch/err"
 }
 
 # run STATUS PATTERN-OF-STDERR ARGUMENT...: one run, to its end
@@ -106,9 +96,8 @@ skip=
 if [ -n "$skip" ]; then
 	run 1 '/dev/kvm' run -k "$scratch/HELLO" && one_line
 	report $? "no usable /dev/kvm: one line, status 1"
-	report 0 "runs of guests" "$skip"
-	echo "1..$number"
-	exit $failed
+	report_skipped "runs of guests" "$skip"
+	report_end
 fi
 
 run 1 "$scratch/no/log" run -k "$scratch/HELLO" -m 64M --serial "file:$scratch/no/log" && one_line
@@ -125,7 +114,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null && ! setpriv --reuid=6553
 	[ $? = 1 ] && grep -q '/dev/kvm' "$scratch/err" && one_line
 	report $? "no permission for /dev/kvm: one line, status 1"
 else
-	report 0 "no permission for /dev/kvm" "/dev/kvm is for everybody, or this is not root"
+	report_skipped "no permission for /dev/kvm" "/dev/kvm is for everybody, or this is not root"
 fi
 
 # ---- Runs ----
@@ -219,8 +208,7 @@ if command -v expect >/dev/null; then
 		report $? "on a terminal: $how"
 	done
 else
-	report 0 "on a terminal" "expect is not installed"
+	report_skipped "on a terminal" "expect is not installed"
 fi
 
-echo "1..$number"
-exit $failed
+report_end

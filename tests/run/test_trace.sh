@@ -5,10 +5,10 @@
 # a VM's memory is changed, and whether docs/tracing.md is still right. SAMARA names the program.
 
 set -u
+. "$(dirname "$0")/report.sh"
 cd "$(dirname "$0")/../.." || exit 1
 SAMARA=$(realpath "${SAMARA:-build/region/samara}")
 DIR=$(mktemp -d) || exit 1
-count=0
 vm=
 tracer=
 
@@ -18,36 +18,6 @@ cleanup() {
 	rm -rf "$DIR"
 }
 trap cleanup EXIT
-
-# report STATUS NAME [WHY]
-report() {
-	count=$((count + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		[ -z "${3:-}" ] || echo "# ${3//$'\n'/$'\n'# }"
-	fi
-}
-
-finish() {
-	echo "1..$count"
-	exit 0
-}
-
-skip() {
-	count=$((count + 1))
-	echo "ok $count - $1 # SKIP $2"
-}
-
-until_true() {
-	local i
-	for ((i = 0; i < 1000; i++)); do
-		eval "$1" && return 0
-		sleep 0.1
-	done
-	return 1
-}
 
 # ---- Without them ----
 
@@ -63,8 +33,8 @@ report $? "with SAMARA_TRACE=0 it compiles and has no probes" "$(head -5 "$DIR/e
 # ---- Names and numbers of arguments ----
 
 if ! echo '#include <sys/sdt.h>' | ${CC:-gcc} -E - >/dev/null 2>&1; then
-	skip "the rest" "there is no <sys/sdt.h>: samara is built without probes"
-	finish
+	report_skipped "the rest" "there is no <sys/sdt.h>: samara is built without probes"
+	report_end
 fi
 # As documented in the header: "name N".
 sed -n '/^ \*   [a-z_]*(/p' mm/trace.h | grep -oE '[a-z_]+\([a-z_, ]*\)' |
@@ -90,11 +60,11 @@ report $? "docs/tracing.md has them all" "$(cat "$DIR/diff")"
 # ---- bpftrace ----
 
 if ! command -v bpftrace >/dev/null; then
-	skip "bpftrace" "bpftrace is not installed"
-	finish
+	report_skipped "bpftrace" "bpftrace is not installed"
+	report_end
 elif [ "$(id -u)" -ne 0 ]; then
-	skip "bpftrace" "it needs root"
-	finish
+	report_skipped "bpftrace" "it needs root"
+	report_end
 fi
 awk -v folder="$DIR" '/^```bpftrace/ { file = folder "/" ++n ".bt"; next } /^```/ { file = "" } file { print >file }' docs/tracing.md
 [ -e "$DIR/4.bt" ]
@@ -106,8 +76,8 @@ for example in "$DIR"/*.bt; do
 done
 
 if ! [ -w /dev/kvm ]; then
-	skip "what the probes say" "no /dev/kvm that may be opened"
-	finish
+	report_skipped "what the probes say" "no /dev/kvm that may be opened"
+	report_end
 fi
 ${CC:-gcc} -c -DLOOP -o "$DIR/guest.o" tests/run/tiny.S &&
 	objcopy -O binary -j .text "$DIR/guest.o" "$DIR/guest"
@@ -132,8 +102,8 @@ report $? "a VM starts" "$(cat "$DIR/log")"
 } >"$DIR/all.bt"
 if ! timeout 200 bpftrace -p $vm -e "usdt:$SAMARA:samara:plug { @n = count(); } BEGIN { exit(); }" \
 	>"$DIR/out" 2>&1; then
-	skip "what the probes say" "bpftrace cannot attach here: $(tail -n 1 "$DIR/out")"
-	finish
+	report_skipped "what the probes say" "bpftrace cannot attach here: $(tail -n 1 "$DIR/out")"
+	report_end
 fi
 stdbuf -oL bpftrace -p $vm "$DIR/all.bt" >"$DIR/trace" 2>"$DIR/errors" &
 tracer=$!
@@ -172,4 +142,4 @@ ctl quit
 wait "$vm"
 report $? "quit ends samara with status 0, traced as it is" "$(cat "$DIR/log")"
 vm=
-finish
+report_end
