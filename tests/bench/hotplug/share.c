@@ -53,15 +53,25 @@ static uint64_t vcpu_ns(const struct share *share)
 	return ns;
 }
 
-/* Of all threads but the vCPU's, those that have ended included. */
+/*
+ * Of all threads but the vCPU's, those that have ended included. The two clocks are read one after the
+ * other: once more if the vCPU ran in between.
+ */
 static uint64_t others_ns(const struct share *share)
 {
 	struct timespec all = {0};
 	clockid_t clock;
+	uint64_t vcpu;
 
-	if (!clock_getcpuclockid(share->pid, &clock))
+	if (clock_getcpuclockid(share->pid, &clock))
+		return 0;
+	for (int tries = 0; tries < 100; tries++) {
+		vcpu = vcpu_ns(share);
 		clock_gettime(clock, &all);
-	return (uint64_t)all.tv_sec * 1000000000u + (uint64_t)all.tv_nsec - vcpu_ns(share);
+		if (vcpu_ns(share) == vcpu)
+			break;
+	}
+	return (uint64_t)all.tv_sec * 1000000000u + (uint64_t)all.tv_nsec - vcpu;
 }
 
 int share_begin(struct share *share)
