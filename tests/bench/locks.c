@@ -110,13 +110,14 @@ static void *reader_main(void *arg)
 	pthread_barrier_wait(&together);
 	kept_off = cell_kept_off_ns();
 	start = cell_now_ns();
-	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+	/* At least once: on a busy machine the slice may be over before a reader has a CPU. */
+	do {
 		if (own->overlaps)
 			batch(own, base, &at, false);
 		else
 			batch(own, base, &at, true);
 		own->done += BATCH;
-	}
+	} while (!__atomic_load_n(&stop, __ATOMIC_RELAXED));
 	own->ns = cell_now_ns() - start;
 	kept_off = cell_kept_off_ns() - kept_off;
 	own->ns -= kept_off < own->ns ? kept_off : 0;
