@@ -6,12 +6,10 @@
 FIELD=0x180000000 # where the faults are
 FIELD_MIB=512
 
-# hold_guest PAUSE_US: boots a guest of two vCPUs. One of them times its stage-2 faults, with that pause
-# between two; the other one fills what is plugged, and is idle for the rest.
-hold_guest() {
+# The script of a guest that fills what is plugged, with what it runs before.
+filler_script() {
 	{
-		echo 'stty -F /dev/console -echo'
-		echo "taskset 1 hold $FIELD $FIELD_MIB $1 &"
+		cat
 		cat <<'SCRIPT'
 insmod /modules/virtio_mmio.ko
 insmod /modules/virtio_mem.ko
@@ -40,11 +38,47 @@ SCRIPT
 	add_to_initrd /lab/bin/fill bin/fill
 	add_to_initrd /lab/bin/hold bin/hold
 	guest_modules virtio_mmio virtio_mem
+}
+
+# hold_guest PAUSE_US: boots a guest of two vCPUs. One of them times its stage-2 faults, with that pause
+# between two; the other one fills what is plugged, and is idle for the rest.
+hold_guest() {
+	filler_script <<-SCRIPT
+		stty -F /dev/console -echo
+		taskset 1 hold $FIELD $FIELD_MIB $1 &
+	SCRIPT
 	# Without huge pages there is a fault in each 64 KiB.
 	boot_dialogue --memory 384M,max=6G,slots=4,thp=off --cpus 2 --qmp "unix:$SOCKET" \
 		--virtio-mem id=mem0,size=1G --cmdline "$DIMM_CMDLINE"
 	wait_line '^guest: start'
 	rounds=0 cycles=0
+}
+
+# hold_neighbour: boots another guest, which fills what is plugged as the first one does: what the same
+# cycles cost who only shares the CPU with them.
+hold_neighbour() {
+	filler_script </dev/null
+	swap
+	boot_background --memory 384M,max=6G,slots=4,thp=off --cpus 2 --qmp "unix:$SOCKET" \
+		--virtio-mem id=mem0,size=1G --cmdline "$DIMM_CMDLINE"
+	wait_line '^guest: start'
+	swap
+}
+
+# Which of the two the commands are for.
+other_socket=$CASE/neighbour.qmp other_console=$CASE/out/neighbour other_pid= other_cycles=0
+swap() {
+	kept=$SOCKET SOCKET=$other_socket other_socket=$kept
+	kept=$CONSOLE CONSOLE=$other_console other_console=$kept
+	kept=$pid pid=$other_pid other_pid=$kept
+	kept=$cycles cycles=$other_cycles other_cycles=$kept
+}
+
+# elsewhere COMMAND...: in the neighbour
+elsewhere() {
+	swap
+	"$@"
+	swap
 }
 
 counter() {
