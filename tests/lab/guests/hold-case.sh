@@ -66,7 +66,7 @@ hold_neighbour() {
 }
 
 # Which of the two the commands are for.
-other_socket=$CASE/neighbour.qmp other_console=$CASE/out/neighbour other_pid= other_cycles=0
+other_socket=$CASE/neighbour.qmp other_console=$CASE/out/neighbour other_pid='' other_cycles=0
 swap() {
 	kept=$SOCKET SOCKET=$other_socket other_socket=$kept
 	kept=$CONSOLE CONSOLE=$other_console other_console=$kept
