@@ -29,6 +29,8 @@ class Contestant:
 
     def _hear(self):
         watch = threading.Timer(LIMIT_S, self.process.kill)
+        # An interrupt may come before it can be cancelled: the interpreter would wait for it.
+        watch.daemon = True
         watch.start()
         lines = []
         try:
