@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "mm/backing.h"
 #include "mm/window.h"
 #include "tests/lib/interpose.h"
 
@@ -234,6 +237,45 @@ static void test_create_fails(void **state)
 	uffd_close(&uffd);
 }
 
+static void *touch(void *page)
+{
+	*(volatile char *)page = 1;
+	return NULL;
+}
+
+/*
+ * Who waits for a page sleeps on until it is woken, though a huge page has come: a guest that walks on
+ * would meet the handler in the next one (mm/populate.c).
+ */
+static void test_huge_page_wakes_nobody(void **state)
+{
+	struct timespec soon = {.tv_nsec = 50000000}, until;
+	struct fixture f;
+	struct fill fill = {.window = &f.window, .size_bytes = HUGE_BYTES};
+	struct pollfd message;
+	pthread_t thread;
+
+	(void)state;
+	make(&f, 0, HUGE_BYTES / PAGE, GUEST_MM_ANON);
+	if (stage_fill(&fill, f.window.hva) || window_discard(&f.window, 0, HUGE_BYTES)) {
+		print_message("# SKIP this host makes no huge pages\n");
+		unmake(&f);
+		skip();
+	}
+	assert_int_equal(pthread_create(&thread, NULL, touch, f.window.hva + 5 * PAGE), 0);
+	message = (struct pollfd){.fd = f.uffd.fd, .events = POLLIN};
+	assert_int_equal(poll(&message, 1, 100000), 1);
+	assert_int_equal(stage_fill(&fill, f.window.hva), 0);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += (until.tv_nsec + soon.tv_nsec) / 1000000000;
+	until.tv_nsec = (until.tv_nsec + soon.tv_nsec) % 1000000000;
+	assert_int_equal(pthread_timedjoin_np(thread, NULL, &until), ETIMEDOUT);
+	window_wake(&f.window, 0, HUGE_BYTES);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(f.window.hva[5 * PAGE], 1);
+	unmake(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,6 +285,7 @@ int main(void)
 		cmocka_unit_test(test_covers),
 		cmocka_unit_test(test_alignment),
 		cmocka_unit_test(test_create_fails),
+		cmocka_unit_test(test_huge_page_wakes_nobody),
 	};
 
 	return cmocka_run_group_tests_name("window", tests, NULL, NULL);
