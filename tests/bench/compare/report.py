@@ -146,8 +146,6 @@ class Results:
                 counts = {}
                 for _, accesses, _ in self.lines.get((cell, variant), []):
                     for _, ns in accesses:
-                        # Two digits: more cannot be seen.
-                        ns = float(f"{ns:.1e}")
                         counts[ns] = counts.get(ns, 0) + 1
                 blocks.append(exceeded(counts))
         self._blocks(folder, "distribution", blocks)
@@ -209,7 +207,12 @@ def exceeded(counts):
     """{ns: count} as rows (us, the share that is at least that long)."""
     total = left = sum(counts.values())
     rows = []
-    for ns, count in sorted(counts.items()):
+    rounded = {}
+    for ns, count in counts.items():
+        # Two digits: more cannot be seen, and each round has ends of buckets of its own.
+        ns = float(f"{ns:.1e}")
+        rounded[ns] = rounded.get(ns, 0) + count
+    for ns, count in sorted(rounded.items()):
         rows.append((f"{ns / 1e3:.6g}", f"{left / total:.6g}"))
         left -= count
     return rows
