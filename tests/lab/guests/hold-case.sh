@@ -123,6 +123,10 @@ hold.$LOCK.$name.max \5 us\n\
 hold.$LOCK.$name.faults \1\n\
 hold.$LOCK.$name.deferred $deferred\n\
 hold.$LOCK.$name.waited $((waited / 1000)) us/" "$CASE/found" | tee -a "$CASE/out/figures"
+	# Promise 1. Nobody else touches what is under change: the guest has let go of it, or doesn't know it yet.
+	if [ "$LOCK" = region ] && [ $deferred -ne 0 ]; then
+		fail "$deferred faults met an operation elsewhere"
+	fi
 	ctl unplug $FIELD ${FIELD_MIB}M
 }
 

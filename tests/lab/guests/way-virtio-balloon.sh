@@ -9,7 +9,7 @@ way_drivers() {
 
 # With the balloon full. A balloon that deflates when memory runs out is in MemTotal.
 way_measure() {
-	must_ask meminfo MemAvailable
+	must_ask available
 	base_kib=$(cat "$CASE/answer")
 }
 
@@ -18,7 +18,7 @@ way_more() {
 }
 
 way_guest_has_more() {
-	must_ask until_true more_than MemAvailable $((base_kib + STEP_KIB))
+	must_ask until_true available_is -gt $((base_kib + STEP_KIB))
 }
 
 way_less() {
@@ -31,7 +31,7 @@ way_try_less() {
 
 way_guest_has_less() {
 	[ "$(virtio balloon0 actual-bytes)" -eq $((STEP_MIB << 20)) ] || fail "the balloon is not full"
-	must_ask until_true less_than MemAvailable $((base_kib + 50000))
+	must_ask until_true available_is -lt $((base_kib + 50000))
 	[ "$(virtio balloon0 wild-pages)" -eq 0 ] && [ "$(virtio balloon0 needed-resets)" -eq 0 ] ||
 		fail "the driver broke rules"
 }
