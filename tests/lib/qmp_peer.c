@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "tests/lib/qmp_peer.h"
 
@@ -126,4 +122,53 @@ void peer_expect_error(int fd, const char *text, const char *error_class, const 
 		fail_msg("%s: '%s' does not say '%s'", text, peer_text_at(reply, "error", "desc"),
 			 part);
 	json_decref(reply);
+}
+
+json_t *peer_query(int fd, const char *command)
+{
+	char text[128];
+	json_t *reply, *result;
+
+	snprintf(text, sizeof(text), "{\"execute\":\"%s\"}", command);
+	reply = peer_ask(fd, text);
+	result = json_incref(json_object_get(reply, "return"));
+	assert_non_null(result);
+	json_decref(reply);
+	return result;
+}
+
+json_t *peer_expect_event(int fd, const char *name)
+{
+	json_t *message = peer_hear(fd), *data;
+
+	assert_string_equal(peer_text_at(message, "event", NULL), name);
+	data = json_incref(json_object_get(message, "data"));
+	json_decref(message);
+	return data;
+}
+
+void peer_expect_silence(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	assert_int_equal(poll(&poll_fd, 1, 100), 0);
+}
+
+void peer_expect_end(int fd)
+{
+	char buffer[4096];
+	ssize_t got;
+
+	do {
+		got = recv(fd, buffer, sizeof(buffer), 0);
+	} while (got > 0);
+	assert_true(got == 0 || errno == ECONNRESET);
+}
+
+void peer_expect_alive(void)
+{
+	int fd = peer_greet();
+
+	peer_expect_ok(fd, "{\"execute\":\"query-status\"}");
+	close(fd);
 }

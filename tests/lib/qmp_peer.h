@@ -2,6 +2,11 @@
 #ifndef TESTS_LIB_QMP_PEER_H
 #define TESTS_LIB_QMP_PEER_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
 #include <jansson.h>
 
 /*
@@ -35,5 +40,18 @@ json_t *peer_ask(int fd, const char *text);
 /* Send one that must be accepted; that must be refused, in these words. */
 void peer_expect_ok(int fd, const char *text);
 void peer_expect_error(int fd, const char *text, const char *error_class, const char *part);
+
+/* Ask what takes no arguments, and must be answered; the result is to be released. */
+json_t *peer_query(int fd, const char *command);
+
+/* The next message must be this event, whose data is to be released; none may come for 100 ms. */
+json_t *peer_expect_event(int fd, const char *name);
+void peer_expect_silence(int fd);
+
+/* Nothing but the rest of what was sent, and the end of the connection. */
+void peer_expect_end(int fd);
+
+/* That the server serves others: the test of every hostile client. */
+void peer_expect_alive(void);
 
 #endif

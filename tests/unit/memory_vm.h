@@ -363,20 +363,10 @@ static __attribute__((unused)) void ask_back(int fd, const char *id)
 	peer_expect_ok(fd, text);
 }
 
-/* The next event, which must be of that name; its data is to be released. */
-static __attribute__((unused)) json_t *expect_event(int fd, const char *name)
-{
-	json_t *message = peer_hear(fd), *data;
-
-	assert_string_equal(peer_text_at(message, "event", NULL), name);
-	data = json_incref(json_object_get(message, "data"));
-	json_decref(message);
-	return data;
-}
-
 static __attribute__((unused)) void expect_ost(int fd, const char *device, int source, int status)
 {
-	json_t *data = expect_event(fd, "ACPI_DEVICE_OST"), *info = json_object_get(data, "info");
+	json_t *data = peer_expect_event(fd, "ACPI_DEVICE_OST"),
+	       *info = json_object_get(data, "info");
 	json_t *id = json_object_get(info, "device");
 
 	if (device)
@@ -391,7 +381,7 @@ static __attribute__((unused)) void expect_ost(int fd, const char *device, int s
 
 static __attribute__((unused)) void expect_deleted(int fd, const char *id)
 {
-	json_t *data = expect_event(fd, "DEVICE_DELETED");
+	json_t *data = peer_expect_event(fd, "DEVICE_DELETED");
 	char device_path[128];
 
 	snprintf(device_path, sizeof(device_path), "/machine/peripheral/%s", id);
@@ -400,29 +390,9 @@ static __attribute__((unused)) void expect_deleted(int fd, const char *id)
 	json_decref(data);
 }
 
-static __attribute__((unused)) void expect_silence(int fd)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-
-	assert_int_equal(poll(&poll_fd, 1, 100), 0);
-}
-
-static __attribute__((unused)) json_t *query(int fd, const char *command)
-{
-	char text[128];
-	json_t *reply, *result;
-
-	snprintf(text, sizeof(text), "{\"execute\":\"%s\"}", command);
-	reply = peer_ask(fd, text);
-	result = json_incref(json_object_get(reply, "return"));
-	assert_non_null(result);
-	json_decref(reply);
-	return result;
-}
-
 static __attribute__((unused)) size_t device_count(int fd)
 {
-	json_t *list = query(fd, "query-memory-devices");
+	json_t *list = peer_query(fd, "query-memory-devices");
 	size_t count = json_array_size(list);
 
 	json_decref(list);
@@ -431,7 +401,7 @@ static __attribute__((unused)) size_t device_count(int fd)
 
 static __attribute__((unused)) uint64_t plugged_bytes(int fd)
 {
-	json_t *summary = query(fd, "query-memory-size-summary");
+	json_t *summary = peer_query(fd, "query-memory-size-summary");
 	uint64_t bytes = (uint64_t)json_integer_value(json_object_get(summary, "plugged-memory"));
 
 	assert_int_equal(json_integer_value(json_object_get(summary, "base-memory")), 64 * MIB);

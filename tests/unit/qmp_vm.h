@@ -337,28 +337,6 @@ static __attribute__((unused)) int remove_folder(void **state)
 	return rmdir(folder);
 }
 
-/* ---- A client by hand -------------------------------------------------------------------------- */
-
-/* That the server serves others: the test of every hostile client. */
-static __attribute__((unused)) void expect_alive(void)
-{
-	int fd = peer_greet();
-
-	peer_expect_ok(fd, "{\"execute\":\"query-status\"}");
-	close(fd);
-}
-
-static __attribute__((unused)) void expect_end(int fd)
-{
-	char buffer[4096];
-	ssize_t got;
-
-	do {
-		got = recv(fd, buffer, sizeof(buffer), 0);
-	} while (got > 0);
-	assert_true(got == 0 || errno == ECONNRESET);
-}
-
 static __attribute__((unused)) void wait_for(atomic_int *counter, int value)
 {
 	int i;

@@ -45,10 +45,10 @@ static void a_client_may_leave_in_the_middle_of_its_command(void **state)
 		wait_for(&straw.waiting, i + 1);
 		close(fd);
 	}
-	expect_alive();
+	peer_expect_alive();
 	straw.release = true;
 	wait_for(&straw.waiting, 0);
-	expect_alive();
+	peer_expect_alive();
 }
 
 static void stop_waits_for_a_command(void **state)
@@ -62,7 +62,7 @@ static void stop_waits_for_a_command(void **state)
 	stop(state);
 	assert_int_equal(straw.waiting, 0);
 	json_decref(peer_hear(fd)); /* its reply was sent */
-	expect_end(fd);
+	peer_expect_end(fd);
 	close(fd);
 	assert_int_equal(start(state), 0);
 }
@@ -75,8 +75,8 @@ static void a_client_that_never_reads_is_dropped(void **state)
 	/* 1 MiB of backlog and the socket's buffer, with some 90 bytes per event. */
 	for (i = 0; i < 40000; i++)
 		tell(VM_EVENT_STOP);
-	expect_alive();
-	expect_end(fd);
+	peer_expect_alive();
+	peer_expect_end(fd);
 	close(fd);
 }
 
@@ -98,9 +98,9 @@ static void questions_without_reading_are_held_back(void **state)
 			break;
 		assert_true(sent < 1000000);
 	}
-	expect_alive();
+	peer_expect_alive();
 	close(fd);
-	expect_alive();
+	peer_expect_alive();
 }
 
 static void garbage_is_answered_then_dropped(void **state)
@@ -119,7 +119,7 @@ static void garbage_is_answered_then_dropped(void **state)
 	}
 	assert_in_range(lines, 1, 8);
 	close(fd);
-	expect_alive();
+	peer_expect_alive();
 }
 
 static void random_bytes_do_no_harm(void **state)
@@ -139,7 +139,7 @@ static void random_bytes_do_no_harm(void **state)
 		}
 		close(fd);
 	}
-	expect_alive();
+	peer_expect_alive();
 }
 
 static void a_line_of_ten_megabytes_is_dropped(void **state)
@@ -157,7 +157,7 @@ static void a_line_of_ten_megabytes_is_dropped(void **state)
 	}
 	assert_true(sent < 0); /* it was cut off on the way */
 	close(fd);
-	expect_alive();
+	peer_expect_alive();
 }
 
 static void half_a_line_waits(void **state)
@@ -189,9 +189,9 @@ static void deep_nesting_is_dropped(void **state)
 	reply = peer_hear(fd);
 	assert_non_null(strstr(peer_text_at(reply, "error", "desc"), "nested"));
 	json_decref(reply);
-	expect_end(fd);
+	peer_expect_end(fd);
 	close(fd);
-	expect_alive();
+	peer_expect_alive();
 }
 
 /* What was sent before the sender's side was closed is carried out and answered. */
@@ -223,7 +223,7 @@ static void clients_are_limited(void **state)
 	message = peer_hear(late);
 	assert_non_null(strstr(peer_text_at(message, "error", "desc"), "too many clients"));
 	json_decref(message);
-	expect_end(late);
+	peer_expect_end(late);
 	peer_expect_ok(fds[0], "{\"execute\":\"query-status\"}");
 	close(fds[1]);
 	/* The place is free again, a moment later. */

@@ -26,7 +26,7 @@ static void a_dimm_comes_and_goes(void **state)
 	report(slot, 1, 0);
 	expect_ost(fd, "dimm0", 1, 0);
 
-	list = query(fd, "query-memory-devices");
+	list = peer_query(fd, "query-memory-devices");
 	assert_int_equal(json_array_size(list), 1);
 	assert_string_equal(peer_text_at(json_array_get(list, 0), "type", NULL), "dimm");
 	data = json_object_get(json_array_get(list, 0), "data");
@@ -69,12 +69,12 @@ static void a_refusal_is_told_and_can_be_asked_again(void **state)
 		assert_int_equal(hear_of(MEMORY_HOTPLUG_REMOVING), slot);
 		report(slot, 3, 0x82);
 		expect_ost(fd, "dimm0", 3, 0x82);
-		data = expect_event(fd, "DEVICE_UNPLUG_GUEST_ERROR");
+		data = peer_expect_event(fd, "DEVICE_UNPLUG_GUEST_ERROR");
 		assert_string_equal(peer_text_at(data, "device", NULL), "dimm0");
 		assert_string_equal(peer_text_at(data, "path", NULL), "/machine/peripheral/dimm0");
 		assert_non_null(strstr(peer_text_at(data, "x-samara-reason", NULL), "busy"));
 		json_decref(data);
-		data = expect_event(fd, "MEM_UNPLUG_ERROR");
+		data = peer_expect_event(fd, "MEM_UNPLUG_ERROR");
 		assert_string_equal(peer_text_at(data, "device", NULL), "dimm0");
 		assert_non_null(strstr(peer_text_at(data, "msg", NULL), "0x82"));
 		json_decref(data);
@@ -83,7 +83,7 @@ static void a_refusal_is_told_and_can_be_asked_again(void **state)
 	/* Not asked: what it says of an ejection is a report, and no refusal. */
 	report(slot, 0x103, 0x81);
 	expect_ost(fd, "dimm0", 0x103, 0x81);
-	expect_silence(fd);
+	peer_expect_silence(fd);
 
 	ask_back(fd, "dimm0");
 	hear_of(MEMORY_HOTPLUG_REMOVING);
@@ -145,8 +145,8 @@ static void a_reset_keeps_dimms_and_ends_removals(void **state)
 	ask_back(fd, "refused");
 	report(2, 3, 0x81);
 	expect_ost(fd, "refused", 3, 0x81);
-	json_decref(expect_event(fd, "DEVICE_UNPLUG_GUEST_ERROR"));
-	json_decref(expect_event(fd, "MEM_UNPLUG_ERROR"));
+	json_decref(peer_expect_event(fd, "DEVICE_UNPLUG_GUEST_ERROR"));
+	json_decref(peer_expect_event(fd, "MEM_UNPLUG_ERROR"));
 	assert_int_equal(guest_mm_write(straw.mm, kept, &word, sizeof(word)), 0);
 
 	peer_say(fd, "{\"execute\":\"system_reset\"}");
@@ -253,7 +253,7 @@ static void what_was_not_asked_for_can_be_ejected(void **state)
 		expect_deleted(fd, "dimm0");
 	}
 	assert_int_equal(device_count(fd), 0);
-	expect_silence(fd);
+	peer_expect_silence(fd);
 	close(fd);
 }
 

@@ -119,14 +119,14 @@ static void places_can_be_chosen(void **state)
 	assert_int_equal(hear_of(MEMORY_HOTPLUG_INSERTING), 5);
 	assert_true(gpa_of(5) == 0x110000000);
 	assert_int_equal(get(MEMORY_HOTPLUG_NODE), 1);
-	list = query(fd, "query-memory-devices");
+	list = peer_query(fd, "query-memory-devices");
 	data = json_object_get(json_array_get(list, 0), "data");
 	assert_null(json_object_get(data, "id"));
 	json_decref(list);
 	ask_back(fd, "/machine/peripheral-anon/device[0]");
 	hear_of(MEMORY_HOTPLUG_REMOVING);
 	eject(5);
-	data = expect_event(fd, "DEVICE_DELETED");
+	data = peer_expect_event(fd, "DEVICE_DELETED");
 	assert_null(json_object_get(data, "device"));
 	assert_string_equal(peer_text_at(data, "path", NULL), "/machine/peripheral-anon/device[0]");
 	json_decref(data);
@@ -192,7 +192,7 @@ static void the_balloon_is_asked(void **state)
 			  "GenericError", "'value'");
 	peer_expect_error(fd, "{\"execute\":\"balloon\",\"arguments\":{\"value\":\"1T\"}}",
 			  "GenericError", "more than there is");
-	result = query(fd, "query-balloon");
+	result = peer_query(fd, "query-balloon");
 	assert_int_equal(json_integer_value(json_object_get(result, "actual")), 32 * MIB);
 	json_decref(result);
 	close(fd);
@@ -238,7 +238,8 @@ static void the_schema_is_whole(void **state)
 					     "DEVICE_DELETED",   "DEVICE_UNPLUG_GUEST_ERROR",
 					     "MEM_UNPLUG_ERROR", "BALLOON_CHANGE"};
 	int fd = peer_greet();
-	json_t *schema = query(fd, "query-qmp-schema"), *commands = query(fd, "query-commands");
+	json_t *schema = peer_query(fd, "query-qmp-schema"),
+	       *commands = peer_query(fd, "query-commands");
 	const json_t *entry, *other, *object_add;
 	size_t i, j;
 

@@ -20,7 +20,7 @@ static void a_live_socket_is_refused(void **state)
 	(void)state;
 	assert_int_equal(qmp_server_start(&straw, path, &second, &err), -EADDRINUSE);
 	assert_non_null(strstr(err.text, path));
-	expect_alive();
+	peer_expect_alive();
 }
 
 static void a_stale_socket_is_replaced(void **state)

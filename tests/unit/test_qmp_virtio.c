@@ -286,7 +286,7 @@ static uint64_t number_in(const json_t *object, const char *key)
 
 static void expect_size_change(int fd, uint64_t bytes)
 {
-	json_t *data = expect_event(fd, "MEMORY_DEVICE_SIZE_CHANGE");
+	json_t *data = peer_expect_event(fd, "MEMORY_DEVICE_SIZE_CHANGE");
 
 	assert_string_equal(peer_text_at(data, "id", NULL), "vm0");
 	assert_string_equal(peer_text_at(data, "qom-path", NULL), "/machine/peripheral/vm0");
@@ -296,7 +296,7 @@ static void expect_size_change(int fd, uint64_t bytes)
 
 static void expect_balloon_change(int fd, uint64_t left_bytes)
 {
-	json_t *data = expect_event(fd, "BALLOON_CHANGE");
+	json_t *data = peer_expect_event(fd, "BALLOON_CHANGE");
 
 	assert_true(number_in(data, "actual") == left_bytes);
 	json_decref(data);
@@ -304,7 +304,7 @@ static void expect_balloon_change(int fd, uint64_t left_bytes)
 
 static uint64_t balloon_left(int fd)
 {
-	json_t *result = query(fd, "query-balloon");
+	json_t *result = peer_query(fd, "query-balloon");
 	uint64_t bytes = number_in(result, "actual");
 
 	json_decref(result);
@@ -319,7 +319,7 @@ static void a_virtio_mem_is_listed(void **state)
 	json_t *list, *data;
 
 	(void)state;
-	list = query(fd, "query-memory-devices");
+	list = peer_query(fd, "query-memory-devices");
 	assert_int_equal(json_array_size(list), 1);
 	assert_string_equal(peer_text_at(json_array_get(list, 0), "type", NULL), "virtio-mem");
 	data = json_object_get(json_array_get(list, 0), "data");
@@ -372,7 +372,7 @@ static void its_size_changes(void **state)
 	assert_int_equal(number_in(counters, "refused"), 0);
 	assert_true(number_in(counters, "work-ns") > 0);
 	json_decref(counters);
-	expect_silence(fd);
+	peer_expect_silence(fd);
 	close(fd);
 }
 
@@ -585,7 +585,7 @@ static void a_storm_of_changes_is_thinned_out(void **state)
 		usleep(1000);
 	}
 	while (left != 64 * MIB - 400 * SAMARA_PAGE_BYTES) {
-		json_t *data = expect_event(fd, "BALLOON_CHANGE");
+		json_t *data = peer_expect_event(fd, "BALLOON_CHANGE");
 
 		left = number_in(data, "actual");
 		json_decref(data);
@@ -595,7 +595,7 @@ static void a_storm_of_changes_is_thinned_out(void **state)
 	took_ms = now_ms() - began;
 	assert_in_range(heard, 2, took_ms / QMP_THROTTLE_MS + 2);
 	usleep(2 * QMP_THROTTLE_MS * 1000);
-	expect_silence(fd);
+	peer_expect_silence(fd);
 	/* Each device has its own. */
 	peer_expect_ok(fd, set_text("vm0", "requested-size", "\"8M\""));
 	say_actual(0);
