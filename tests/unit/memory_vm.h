@@ -26,11 +26,10 @@
 #include <jansson.h>
 
 #include "devices/bus.h"
+#include "tests/lib/control_socket.h"
 #include "tests/lib/qmp_peer.h"
-#include "vmm/commands.h"
 #include "vmm/dimm.h"
 #include "vmm/memory_map.h"
-#include "vmm/qmp.h"
 
 #define MIB   (UINT64_C(1) << 20)
 #define SLOTS 8u
@@ -51,9 +50,6 @@ struct vm {
 };
 
 static struct vm straw;
-static struct qmp_server *server;
-static char folder[] = "/tmp/samara-test-qmp-XXXXXX";
-static char path[sizeof(folder) + 8];
 
 int vm_pause(struct vm *vm, struct samara_error *err)
 {
@@ -227,11 +223,11 @@ static __attribute__((unused)) int create_memory(enum guest_mm_backing backing)
 	irq.eventfd = straw.irq = eventfd(0, EFD_NONBLOCK);
 	if (!ret)
 		ret = dimms_create(straw.devices, SLOTS, irq, &straw.dimms, &err);
-	if (!ret)
-		ret = qmp_server_start(&straw, path, &server, &err);
-	if (ret)
+	if (ret) {
 		print_error("%s\n", err.text);
-	return ret;
+		return ret;
+	}
+	return socket_serve(&straw);
 }
 
 static __attribute__((unused)) int start(void **state)
@@ -257,32 +253,18 @@ static __attribute__((unused)) int start_private_file(void **state)
 
 static __attribute__((unused)) int stop(void **state)
 {
+	int ret;
+
 	(void)state;
 	/* As the VM does it: no event comes any more when its listeners go. */
 	dimms_stop(straw.dimms);
-	qmp_server_stop(server);
+	ret = socket_close();
 	memory_devices_destroy(straw.devices);
 	dimms_destroy(straw.dimms);
 	qom_destroy(straw.qom);
 	guest_mm_destroy(straw.mm);
 	close(straw.irq);
-	return 0;
-}
-
-static __attribute__((unused)) int make_folder(void **state)
-{
-	(void)state;
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/qmp", folder);
-	peer_use(path);
-	return 0;
-}
-
-static __attribute__((unused)) int remove_folder(void **state)
-{
-	(void)state;
-	return rmdir(folder);
+	return ret;
 }
 
 /* ---- The guest of straw ---------------------------------------------------------------------- */
@@ -409,7 +391,7 @@ static __attribute__((unused)) uint64_t plugged_bytes(int fd)
 	return bytes;
 }
 
-/* ---- A guest that works, and samara ctl -------------------------------------------------------- */
+/* ---- A guest that works ---------------------------------------------------------------------- */
 
 /* A kernel's part: takes what is plugged, and lets go or refuses what it is asked for. */
 struct dimm_guest {
@@ -463,43 +445,6 @@ static __attribute__((unused)) void stop_guest(struct dimm_guest *guest)
 {
 	guest->stop = true;
 	pthread_join(guest->thread, NULL);
-}
-
-static __attribute__((unused)) int ctl(const char *verb, const char *a, const char *b,
-				       const char *c)
-{
-	const char *argv[] = {"samara ctl", path, verb, a, b, c, NULL};
-	int argc = 3;
-
-	while (argv[argc])
-		argc++;
-	return cmd_ctl(argc, (char **)argv);
-}
-
-/* TAP is on standard output: what the command prints must not get there. */
-static __attribute__((unused)) int saved[2];
-
-static __attribute__((unused)) void mute(void)
-{
-	int null = open("/dev/null", O_WRONLY | O_CLOEXEC), i;
-
-	fflush(stdout);
-	for (i = 0; i < 2; i++) {
-		saved[i] = dup(i + 1);
-		dup2(null, i + 1);
-	}
-	close(null);
-}
-
-static __attribute__((unused)) void unmute(void)
-{
-	int i;
-
-	fflush(stdout);
-	for (i = 0; i < 2; i++) {
-		dup2(saved[i], i + 1);
-		close(saved[i]);
-	}
 }
 
 #endif

@@ -28,8 +28,8 @@
 #include <jansson.h>
 
 #include "devices/bus.h"
+#include "tests/lib/control_socket.h"
 #include "tests/lib/qmp_peer.h"
-#include "vmm/commands.h"
 #include "vmm/memory_devices.h"
 #include "vmm/qmp.h"
 #include "vmm/qmp_client.h"
@@ -282,10 +282,6 @@ void guest_mm_get_stats(struct guest_mm *mm, struct guest_mm_stats *stats)
 
 /* ---- Set-up ---------------------------------------------------------------------------------- */
 
-static char folder[] = "/tmp/samara-test-qmp-XXXXXX";
-static char path[sizeof(folder) + 8];
-static struct qmp_server *server;
-
 static __attribute__((unused)) int start(void **state)
 {
 	struct memory_devices_config devices = {.nodes = 1};
@@ -301,40 +297,20 @@ static __attribute__((unused)) int start(void **state)
 	straw.state = VM_RUNNING;
 	straw.config.cpus = 2;
 	straw.region_count = 3;
-	if (qmp_server_start(&straw, path, &server, &err)) {
-		print_error("%s\n", err.text);
-		return -1;
-	}
-	return 0;
+	return socket_serve(&straw);
 }
 
 static __attribute__((unused)) int stop(void **state)
 {
-	struct stat stat;
+	int ret;
 
 	(void)state;
 	straw.release = true;
-	qmp_server_stop(server);
+	ret = socket_close();
 	straw.listener = NULL;
 	memory_devices_destroy(straw.memory_devices);
 	qom_destroy(straw.qom);
-	return lstat(path, &stat) == 0; /* the socket file is gone */
-}
-
-static __attribute__((unused)) int make_folder(void **state)
-{
-	(void)state;
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/qmp", folder);
-	peer_use(path);
-	return 0;
-}
-
-static __attribute__((unused)) int remove_folder(void **state)
-{
-	(void)state;
-	return rmdir(folder);
+	return ret;
 }
 
 static __attribute__((unused)) void wait_for(atomic_int *counter, int value)

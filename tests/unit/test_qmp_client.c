@@ -2,30 +2,6 @@
 /* The client of the control socket, and samara ctl on top of it. */
 #include "tests/unit/qmp_vm.h"
 
-static int ctl(const char *verb, const char *a, const char *b, const char *c)
-{
-	char *argv[] = {"samara ctl", path, (char *)verb, (char *)a, (char *)b, (char *)c, NULL};
-	int argc = 0, out, err, status, null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-
-	while (argv[argc])
-		argc++;
-	/* TAP is on standard output: what the command prints must not get there. */
-	fflush(stdout);
-	fflush(stderr);
-	out = dup(1);
-	err = dup(2);
-	dup2(null, 1);
-	dup2(null, 2);
-	status = cmd_ctl(argc, argv);
-	fflush(stdout);
-	dup2(out, 1);
-	dup2(err, 2);
-	close(out);
-	close(err);
-	close(null);
-	return status;
-}
-
 static void ctl_runs_verbs(void **state)
 {
 	(void)state;
@@ -99,7 +75,7 @@ static int meet(struct impostor *impostor, struct samara_error *err)
 	pthread_t thread;
 	int ret;
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/other", folder);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/other", socket_folder);
 	impostor->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(impostor->listener, (struct sockaddr *)&address, sizeof(address)), 0);
 	listen(impostor->listener, 1);

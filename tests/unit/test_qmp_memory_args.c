@@ -273,16 +273,6 @@ static void the_schema_is_whole(void **state)
 
 /* ---- samara ctl ---------------------------------------------------------------------------------- */
 
-static int quiet_ctl(const char *verb, const char *a, const char *b, const char *c)
-{
-	int status;
-
-	mute();
-	status = ctl(verb, a, b, c);
-	unmute();
-	return status;
-}
-
 static void ctl_waits_for_the_guest(void **state)
 {
 	int fd = peer_greet();
@@ -290,31 +280,31 @@ static void ctl_waits_for_the_guest(void **state)
 
 	(void)state;
 	start_guest(&guest);
-	assert_int_equal(quiet_ctl("plug", "256M", NULL, NULL), 0);
-	assert_int_equal(quiet_ctl("plug", "128M", "--id", "mine"), 0);
+	assert_int_equal(ctl("plug", "256M", NULL, NULL), 0);
+	assert_int_equal(ctl("plug", "128M", "--id", "mine"), 0);
 	assert_int_equal(device_count(fd), 2);
 	assert_int_equal(plugged_bytes(fd), 384 * MIB);
-	assert_int_equal(quiet_ctl("devices", NULL, NULL, NULL), 0);
-	assert_int_equal(quiet_ctl("devices", "--json", NULL, NULL), 0);
-	assert_int_equal(quiet_ctl("unplug", "dimm0", NULL, NULL), 0);
+	assert_int_equal(ctl("devices", NULL, NULL, NULL), 0);
+	assert_int_equal(ctl("devices", "--json", NULL, NULL), 0);
+	assert_int_equal(ctl("unplug", "dimm0", NULL, NULL), 0);
 	assert_int_equal(device_count(fd), 1);
 	/* Its backend went with it: the id is free again. */
-	assert_int_equal(quiet_ctl("plug", "128M", "--id", "dimm0"), 0);
+	assert_int_equal(ctl("plug", "128M", "--id", "dimm0"), 0);
 	guest.refuses = true;
-	assert_int_equal(quiet_ctl("unplug", "mine", NULL, NULL), SAMARA_EXIT_FAILURE);
+	assert_int_equal(ctl("unplug", "mine", NULL, NULL), SAMARA_EXIT_FAILURE);
 	assert_int_equal(device_count(fd), 2);
 	guest.refuses = false;
-	assert_int_equal(quiet_ctl("unplug", "mine", NULL, NULL), 0);
-	assert_int_equal(quiet_ctl("unplug", "mine", NULL, NULL), SAMARA_EXIT_FAILURE);
-	assert_int_equal(quiet_ctl("plug", "2G", NULL, NULL), SAMARA_EXIT_FAILURE);
-	assert_int_equal(quiet_ctl("resize", "1G", NULL, NULL), SAMARA_EXIT_FAILURE);
+	assert_int_equal(ctl("unplug", "mine", NULL, NULL), 0);
+	assert_int_equal(ctl("unplug", "mine", NULL, NULL), SAMARA_EXIT_FAILURE);
+	assert_int_equal(ctl("plug", "2G", NULL, NULL), SAMARA_EXIT_FAILURE);
+	assert_int_equal(ctl("resize", "1G", NULL, NULL), SAMARA_EXIT_FAILURE);
 	stop_guest(&guest);
 	/* A guest that does not answer is not waited for, for ever. */
-	assert_int_equal(quiet_ctl("unplug", "dimm0", "--timeout", "1"), SAMARA_EXIT_FAILURE);
-	assert_int_equal(quiet_ctl("unplug", "dimm0", "--node", "1"), SAMARA_EXIT_USAGE);
-	assert_int_equal(quiet_ctl("plug", "much", NULL, NULL), SAMARA_EXIT_USAGE);
-	assert_int_equal(quiet_ctl("plug", "4M", "--node", "x"), SAMARA_EXIT_USAGE);
-	assert_int_equal(quiet_ctl("plug", "4M", "--id", NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("unplug", "dimm0", "--timeout", "1"), SAMARA_EXIT_FAILURE);
+	assert_int_equal(ctl("unplug", "dimm0", "--node", "1"), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("plug", "much", NULL, NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("plug", "4M", "--node", "x"), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("plug", "4M", "--id", NULL), SAMARA_EXIT_USAGE);
 	assert_int_equal(device_count(fd), 1);
 	close(fd);
 }

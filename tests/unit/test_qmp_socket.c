@@ -7,7 +7,7 @@ static void socket_is_the_owners(void **state)
 	struct stat stat;
 
 	(void)state;
-	assert_int_equal(lstat(path, &stat), 0);
+	assert_int_equal(lstat(socket_path, &stat), 0);
 	assert_true(S_ISSOCK(stat.st_mode));
 	assert_int_equal(stat.st_mode & 0777, 0600);
 }
@@ -18,8 +18,8 @@ static void a_live_socket_is_refused(void **state)
 	struct qmp_server *second;
 
 	(void)state;
-	assert_int_equal(qmp_server_start(&straw, path, &second, &err), -EADDRINUSE);
-	assert_non_null(strstr(err.text, path));
+	assert_int_equal(qmp_server_start(&straw, socket_path, &second, &err), -EADDRINUSE);
+	assert_non_null(strstr(err.text, socket_path));
 	peer_expect_alive();
 }
 
@@ -27,12 +27,12 @@ static void a_stale_socket_is_replaced(void **state)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	char old[sizeof(path)];
+	char old[SOCKET_PATH_BYTES];
 	struct samara_error err = {0};
 	struct qmp_server *second;
 
 	(void)state;
-	snprintf(old, sizeof(old), "%s/old", folder);
+	snprintf(old, sizeof(old), "%s/old", socket_folder);
 	strcpy(address.sun_path, old);
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	assert_int_equal(listen(fd, 1), 0);
@@ -46,11 +46,11 @@ static void a_file_that_is_no_socket_is_refused(void **state)
 {
 	struct samara_error err = {0};
 	struct qmp_server *second;
-	char file[sizeof(path)];
+	char file[SOCKET_PATH_BYTES];
 	int fd;
 
 	(void)state;
-	snprintf(file, sizeof(file), "%s/file", folder);
+	snprintf(file, sizeof(file), "%s/file", socket_folder);
 	fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	close(fd);
 	assert_int_equal(qmp_server_start(&straw, file, &second, &err), -EEXIST);
@@ -79,12 +79,12 @@ static void anothers_file_is_left_alone(void **state)
 	struct stat stat;
 	int fd;
 
-	assert_int_equal(unlink(path), 0);
-	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_int_equal(unlink(socket_path), 0);
+	fd = open(socket_path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	close(fd);
 	stop(state);
-	assert_int_equal(lstat(path, &stat), 0);
-	assert_int_equal(unlink(path), 0);
+	assert_int_equal(lstat(socket_path, &stat), 0);
+	assert_int_equal(unlink(socket_path), 0);
 	assert_int_equal(start(state), 0);
 }
 

@@ -110,8 +110,7 @@ static int stop_virtio(void **state)
 {
 	virtio_device_pause(virtio_mem_device(virtio_memory_device(virtio.memory)));
 	virtio_device_pause(virtio_balloon_device(balloon_device(virtio.balloon)));
-	qmp_server_stop(server);
-	server = NULL;
+	socket_close();
 	balloon_destroy(virtio.balloon);
 	virtio_memory_destroy(virtio.memory);
 	close(virtio.mem_irq);
@@ -675,16 +674,6 @@ static void statistics_are_asked_for(void **state)
 
 /* ---- samara ctl ---------------------------------------------------------------------------------- */
 
-static int quiet_ctl(const char *verb, const char *a, const char *b, const char *c)
-{
-	int status;
-
-	mute();
-	status = ctl(verb, a, b, c);
-	unmute();
-	return status;
-}
-
 static void ctl_waits_until_it_is_so(void **state)
 {
 	int fd = peer_greet();
@@ -692,24 +681,24 @@ static void ctl_waits_until_it_is_so(void **state)
 	(void)state;
 	load_drivers();
 	assert_int_equal(pthread_create(&virtio.thread, NULL, run_drivers, NULL), 0);
-	assert_int_equal(quiet_ctl("resize", "576M", NULL, NULL), 0);
+	assert_int_equal(ctl("resize", "576M", NULL, NULL), 0);
 	assert_int_equal(plugged_bytes(fd), 512 * MIB);
-	assert_int_equal(quiet_ctl("resize", "576M", NULL, NULL), 0);
-	assert_int_equal(quiet_ctl("devices", NULL, NULL, NULL), 0);
-	assert_int_equal(quiet_ctl("balloon", "568M", NULL, NULL), 0);
+	assert_int_equal(ctl("resize", "576M", NULL, NULL), 0);
+	assert_int_equal(ctl("devices", NULL, NULL, NULL), 0);
+	assert_int_equal(ctl("balloon", "568M", NULL, NULL), 0);
 	assert_true(balloon_left(fd) == 568 * MIB);
-	assert_int_equal(quiet_ctl("balloon", "576M", NULL, NULL), 0);
+	assert_int_equal(ctl("balloon", "576M", NULL, NULL), 0);
 	assert_true(balloon_left(fd) == 576 * MIB);
-	assert_int_equal(quiet_ctl("resize", "128M", NULL, NULL), 0);
+	assert_int_equal(ctl("resize", "128M", NULL, NULL), 0);
 	assert_int_equal(plugged_bytes(fd), 64 * MIB);
-	assert_int_equal(quiet_ctl("resize", "32M", NULL, NULL), SAMARA_EXIT_FAILURE);
-	assert_int_equal(quiet_ctl("resize", "2G", NULL, NULL), SAMARA_EXIT_FAILURE);
-	assert_int_equal(quiet_ctl("balloon", "much", NULL, NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("resize", "32M", NULL, NULL), SAMARA_EXIT_FAILURE);
+	assert_int_equal(ctl("resize", "2G", NULL, NULL), SAMARA_EXIT_FAILURE);
+	assert_int_equal(ctl("balloon", "much", NULL, NULL), SAMARA_EXIT_USAGE);
 	virtio.stop = true;
 	pthread_join(virtio.thread, NULL);
 	/* Nobody is there to do it. */
-	assert_int_equal(quiet_ctl("balloon", "64M", "--timeout", "1"), SAMARA_EXIT_FAILURE);
-	assert_int_equal(quiet_ctl("resize", "64M", "--timeout", "1"), SAMARA_EXIT_FAILURE);
+	assert_int_equal(ctl("balloon", "64M", "--timeout", "1"), SAMARA_EXIT_FAILURE);
+	assert_int_equal(ctl("resize", "64M", "--timeout", "1"), SAMARA_EXIT_FAILURE);
 	assert_int_equal(plugged_bytes(fd), 64 * MIB);
 	close(fd);
 }
