@@ -40,7 +40,7 @@ MM_SRC   := $(filter-out mm/lock_%.c,$(wildcard mm/*.c)) mm/lock_$(LOCK).c
 DEV_SRC  := $(wildcard devices/*.c)
 VMM_SRC  := $(filter-out vmm/main.c vmm/inject_wrap.c $(if $(filter 0,$(LIBVIRT)),vmm/domain_xml%.c,vmm/domain_none.c),$(wildcard vmm/*.c))
 TEST_SRC := $(wildcard tests/unit/*.c tests/torture/*.c tests/kvm/*.c)
-TESTLIB_SRC := $(wildcard tests/lib/*.c)
+TESTLIB_SRC := $(filter-out tests/lib/straw_%,$(wildcard tests/lib/*.c))
 TESTS    := $(TEST_SRC:%.c=$(B)/%)
 
 CPPFLAGS := -Iinclude -I. -I$(O) -D_GNU_SOURCE -DSAMARA_VERSION='"$(VERSION)"'
@@ -159,7 +159,12 @@ tests: all $(TESTS) $(if $(filter region,$(LOCK)),$(BREAKS:%=$(B)/broken-%/samar
 $(B)/tests/%: $(O)/tests/%.o $(O)/libtest.a $(O)/libvmm.a $(O)/libdevices.a $(B)/libsamara-mm.a
 	@echo "  LD      $@"
 	$(Q)mkdir -p $(@D) && $(CC) $(SAN:%=-fsanitize=%) $(WRAPPED:%=-Wl,--wrap=%) -o $@ \
-		-Wl,--start-group $^ -Wl,--end-group $(TEST_LIBS) -pthread
+		$(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(TEST_LIBS) -pthread
+
+# Programs with a VM of straw, and those where guest memory is of straw, too: vm_*() and guest_mm_*() of
+# their own keep the archives' out. In libtest.a they would do that to each program that calls one.
+$(filter $(B)/tests/unit/test_qmp%,$(TESTS)): $(O)/tests/lib/straw_vm.o
+$(patsubst %,$(B)/tests/unit/test_%,qmp qmp_client qmp_clients qmp_socket): $(O)/tests/lib/straw_mm.o
 
 # Fuzz targets, with clang's libFuzzer; the lock design is the one given, all else is fixed.
 FUZZ_B   := build/$(LOCK)/fuzz

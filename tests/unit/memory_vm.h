@@ -4,8 +4,8 @@
 
 /*
  * A VM of straw with real memory, real slots for DIMMs and a control socket, for the programs that
- * test these: vm_*() are defined here, once in each, so this is part of each program's source. Its
- * guest does with the slots' registers what a kernel would do, or what none would.
+ * test these; part of each program's source. Its guest does with the slots' registers what a kernel
+ * would do, or what none would.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,9 +25,9 @@
 
 #include <jansson.h>
 
-#include "devices/bus.h"
 #include "tests/lib/control_socket.h"
 #include "tests/lib/qmp_peer.h"
+#include "tests/lib/straw_vm.h"
 #include "vmm/dimm.h"
 #include "vmm/memory_map.h"
 
@@ -36,131 +36,11 @@
 
 /* ---- The VM of straw ------------------------------------------------------------------------- */
 
-struct vm {
-	struct vm_config config;
-	struct layout layout;
-	struct guest_mm *mm;
-	struct qom *qom;
-	struct memory_devices *devices;
-	struct dimms *dimms;
-	int irq;
-	const struct vm_balloon *balloon;
-	vm_event_fn *listener;
-	void *listener_arg;
-};
-
-static struct vm straw;
-
-int vm_pause(struct vm *vm, struct samara_error *err)
+static void reset(struct vm *vm)
 {
-	(void)vm;
-	(void)err;
-	return 0;
-}
-
-int vm_resume(struct vm *vm, struct samara_error *err)
-{
-	(void)vm;
-	(void)err;
-	return 0;
-}
-
-void vm_request_reset(struct vm *vm, bool by_guest)
-{
-	(void)by_guest;
 	memory_devices_begin_reset(vm->devices);
 	memory_hotplug_reset(dimms_registers(vm->dimms));
 	memory_devices_end_reset(vm->devices);
-}
-
-void vm_quit(struct vm *vm)
-{
-	(void)vm;
-}
-
-void vm_powerdown(struct vm *vm)
-{
-	(void)vm;
-}
-
-enum vm_state vm_get_state(struct vm *vm)
-{
-	(void)vm;
-	return VM_RUNNING;
-}
-
-struct guest_mm *vm_mm(struct vm *vm)
-{
-	return vm->mm;
-}
-
-const struct vm_config *vm_get_config(struct vm *vm)
-{
-	return &vm->config;
-}
-
-struct qom *vm_qom(struct vm *vm)
-{
-	return vm->qom;
-}
-
-struct memory_devices *vm_memory_devices(struct vm *vm)
-{
-	return vm->devices;
-}
-
-int vm_add_virtio_mem(struct vm *vm, const struct virtio_mem_options *options, const char *memdev,
-		      gpa_t gpa, struct samara_error *err)
-{
-	(void)vm;
-	(void)gpa;
-	return samara_error_set(err, -EPERM, "%s of straw, block %u", memdev,
-				(unsigned int)options->block_bytes);
-}
-
-int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err)
-{
-	(void)vm;
-	(void)id;
-	(void)err;
-	return -ENOENT;
-}
-
-struct dimms *vm_dimms(struct vm *vm)
-{
-	return vm->dimms;
-}
-
-const struct vm_balloon *vm_get_balloon(struct vm *vm)
-{
-	return vm->balloon;
-}
-
-int vm_vcpu_tid(struct vm *vm, unsigned int index)
-{
-	(void)vm;
-	return 1000 + (int)index;
-}
-
-int vm_add_listener(struct vm *vm, vm_event_fn *listener, void *arg)
-{
-	vm->listener = listener;
-	vm->listener_arg = arg;
-	return 0;
-}
-
-void vm_get_bus_counters(struct vm *vm, struct bus_counters *mmio, struct bus_counters *pio)
-{
-	(void)vm;
-	(void)mmio;
-	(void)pio;
-}
-
-static __attribute__((unused)) void notify(const struct vm_notice *notice, void *arg)
-{
-	struct vm *vm = arg;
-
-	vm->listener(notice, vm->listener_arg);
 }
 
 /* A private file's is that of the program, of which there is a copy. */
@@ -197,7 +77,7 @@ static __attribute__((unused)) int create_memory(enum guest_mm_backing backing)
 		.backing = backing,
 		.max_bytes = 1024 * MIB,
 		.nodes = 2,
-		.notify = notify,
+		.notify = straw_tell,
 		.report = count_complaint,
 		.arg = &straw,
 	};
@@ -205,6 +85,8 @@ static __attribute__((unused)) int create_memory(enum guest_mm_backing backing)
 	int ret;
 
 	straw.config.memory_bytes = 64 * MIB;
+	straw.reset = reset;
+	straw.state = VM_RUNNING;
 	ret = layout_init(&straw.layout, 64 * MIB, 1088 * MIB, 40, &err);
 	if (!ret)
 		ret = guest_mm_create(NULL, &straw.mm, &err);

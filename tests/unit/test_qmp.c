@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The control socket: its protocol, and what each command does. */
-#include "tests/unit/qmp_vm.h"
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/lib/straw_mm.h"
 
 static void greeting_names_version(void **state)
 {
@@ -129,7 +135,7 @@ static void wrong_arguments_are_named(void **state)
 	unsigned int i;
 
 	(void)state;
-	straw.gpa = 1;
+	straw_mm.gpa = 1;
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		char text[256];
 
@@ -139,7 +145,7 @@ static void wrong_arguments_are_named(void **state)
 	}
 	peer_expect_error(fd, "{\"execute\":\"stop\",\"arguments\":{\"now\":1}}", "GenericError",
 			  "'now' is unexpected");
-	assert_int_equal(straw.gpa, 1); /* none got through */
+	assert_int_equal(straw_mm.gpa, 1); /* none got through */
 	close(fd);
 }
 
@@ -166,9 +172,9 @@ static void sizes_in_every_spelling(void **state)
 			"\"new-gpa\":%s}}",
 			cases[i].json, cases[i].json);
 		peer_expect_ok(fd, text);
-		assert_true(straw.gpa == cases[i].value);
-		assert_true(straw.new_gpa == cases[i].value);
-		assert_int_equal(straw.size_bytes, 2 << 20);
+		assert_true(straw_mm.gpa == cases[i].value);
+		assert_true(straw_mm.new_gpa == cases[i].value);
+		assert_int_equal(straw_mm.size_bytes, 2 << 20);
 	}
 	close(fd);
 }
@@ -180,21 +186,21 @@ static void memory_commands_reach_the_manager(void **state)
 	(void)state;
 	peer_expect_ok(
 		fd, "{\"execute\":\"x-samara-plug\",\"arguments\":{\"gpa\":4096,\"size\":8192}}");
-	assert_int_equal(straw.prot, GUEST_MM_RDWR);
+	assert_int_equal(straw_mm.prot, GUEST_MM_RDWR);
 	peer_expect_ok(fd,
 		       "{\"execute\":\"x-samara-plug\",\"arguments\":{\"gpa\":4096,\"size\":8192,"
 		       "\"prot\":\"ro\"}}");
-	assert_int_equal(straw.prot, GUEST_MM_READ);
+	assert_int_equal(straw_mm.prot, GUEST_MM_READ);
 	peer_expect_ok(
 		fd, "{\"execute\":\"x-samara-protect\",\"arguments\":{\"gpa\":4096,\"size\":8192,"
 		    "\"prot\":\"rw\"}}");
-	assert_int_equal(straw.prot, GUEST_MM_RDWR);
+	assert_int_equal(straw_mm.prot, GUEST_MM_RDWR);
 	peer_expect_error(fd,
 			  "{\"execute\":\"x-samara-protect\",\"arguments\":{\"gpa\":0,\"size\":1}}",
 			  "GenericError", "'prot' is missing");
 	peer_expect_ok(fd, "{\"execute\":\"x-samara-populate\",\"arguments\":{\"gpa\":12288,"
 			   "\"size\":4096}}");
-	assert_int_equal(straw.gpa, 12288);
+	assert_int_equal(straw_mm.gpa, 12288);
 	peer_expect_ok(
 		fd, "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":4096,\"size\":8192}}");
 	peer_expect_error(fd,
@@ -289,7 +295,7 @@ static void events_reach_all_that_negotiated(void **state)
 	peer_expect_ok(two, "{\"execute\":\"cont\"}");
 	peer_expect_ok(two, "{\"execute\":\"system_reset\"}");
 	assert_int_equal(straw.resets, 1);
-	tell_by(VM_EVENT_SHUTDOWN, true);
+	straw_tell(&(struct vm_notice){.event = VM_EVENT_SHUTDOWN, .by_guest = true}, &straw);
 	event = peer_hear(two);
 	assert_string_equal(peer_text_at(event, "event", NULL), "SHUTDOWN");
 	assert_true(json_is_true(json_object_get(json_object_get(event, "data"), "guest")));
@@ -306,8 +312,8 @@ static void quit_is_answered_before_the_end(void **state)
 	char *line;
 
 	peer_say(fd, "{\"execute\":\"quit\",\"id\":\"q\"}");
-	wait_for(&straw.quits, 1);
-	stop(state);
+	straw_wait_for(&straw.quits, 1);
+	straw_teardown(state);
 	while ((line = peer_hear_line(fd))) {
 		got_reply += !!strstr(line, "\"id\":\"q\"");
 		got_event += !!strstr(line, "SHUTDOWN");
@@ -315,7 +321,7 @@ static void quit_is_answered_before_the_end(void **state)
 	assert_int_equal(got_reply, 1);
 	assert_int_equal(got_event, 1);
 	close(fd);
-	assert_int_equal(start(state), 0);
+	assert_int_equal(straw_setup(state), 0);
 }
 
 int main(void)

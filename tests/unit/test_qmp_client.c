@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The client of the control socket, and samara ctl on top of it. */
-#include "tests/unit/qmp_vm.h"
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "tests/lib/straw_mm.h"
+#include "vmm/qmp_client.h"
 
 static void ctl_runs_verbs(void **state)
 {
 	(void)state;
 	assert_int_equal(ctl("plug", "4G", "128M", "--ro"), 0);
-	assert_true(straw.gpa == UINT64_C(4) << 30);
-	assert_int_equal(straw.size_bytes, 128 << 20);
-	assert_int_equal(straw.prot, GUEST_MM_READ);
+	assert_true(straw_mm.gpa == UINT64_C(4) << 30);
+	assert_int_equal(straw_mm.size_bytes, 128 << 20);
+	assert_int_equal(straw_mm.prot, GUEST_MM_READ);
 	assert_int_equal(ctl("protect", "0x1000", "4096", "rw"), 0);
-	assert_int_equal(straw.prot, GUEST_MM_RDWR);
+	assert_int_equal(straw_mm.prot, GUEST_MM_RDWR);
 	assert_int_equal(ctl("remap", "0", "4K", "0xfffffffffffff000"), 0);
-	assert_true(straw.new_gpa == UINT64_C(0xfffffffffffff000));
+	assert_true(straw_mm.new_gpa == UINT64_C(0xfffffffffffff000));
 	assert_int_equal(ctl("regions", NULL, NULL, NULL), 0);
 	assert_int_equal(ctl("regions", "--json", NULL, NULL), 0);
 	assert_int_equal(ctl("stats", NULL, NULL, NULL), 0);
@@ -28,7 +36,7 @@ static void ctl_runs_verbs(void **state)
 static void ctl_tells_failure_from_misuse(void **state)
 {
 	(void)state;
-	straw.gpa = 1;
+	straw_mm.gpa = 1;
 	assert_int_equal(ctl("plug", NULL, NULL, NULL), SAMARA_EXIT_USAGE);
 	assert_int_equal(ctl("plug", "4G", "--ro", NULL), SAMARA_EXIT_USAGE);
 	assert_int_equal(ctl("plug", "4G", "many", NULL), SAMARA_EXIT_USAGE);
@@ -37,7 +45,7 @@ static void ctl_tells_failure_from_misuse(void **state)
 	assert_int_equal(ctl("protect", "4G", "1M", "no"), SAMARA_EXIT_USAGE);
 	assert_int_equal(ctl("fly", NULL, NULL, NULL), SAMARA_EXIT_USAGE);
 	assert_int_equal(ctl("raw", "[]", NULL, NULL), SAMARA_EXIT_USAGE);
-	assert_int_equal(straw.gpa, 1);
+	assert_int_equal(straw_mm.gpa, 1);
 	assert_int_equal(ctl("plug", "0xbad000", "4K", NULL), SAMARA_EXIT_FAILURE);
 	assert_int_equal(ctl("raw", "{\"execute\":\"fly\"}", NULL, NULL), SAMARA_EXIT_FAILURE);
 }

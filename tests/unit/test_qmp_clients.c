@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The control socket with clients that are slow, hostile, or many. */
-#include "tests/unit/qmp_vm.h"
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/lib/straw_mm.h"
+#include "vmm/qmp.h"
 
 static void a_waiting_command_holds_up_nobody_else(void **state)
 {
@@ -10,7 +17,7 @@ static void a_waiting_command_holds_up_nobody_else(void **state)
 	(void)state;
 	peer_say(slow, "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":\"0xb10c000\","
 		       "\"size\":4096},\"id\":\"late\"}");
-	wait_for(&straw.waiting, 1);
+	straw_wait_for(&straw_mm.waiting, 1);
 	for (i = 0; i < 100; i++)
 		peer_expect_ok(other, "{\"execute\":\"x-samara-regions\"}");
 	peer_expect_ok(other, "{\"execute\":\"stop\"}");
@@ -20,7 +27,7 @@ static void a_waiting_command_holds_up_nobody_else(void **state)
 	json_decref(event);
 	/* and what it asks next is answered in order. */
 	peer_say(slow, "{\"execute\":\"query-name\",\"id\":\"next\"}");
-	straw.release = true;
+	straw_mm.release = true;
 	event = peer_hear(slow);
 	assert_string_equal(peer_text_at(event, "id", NULL), "late");
 	json_decref(event);
@@ -42,12 +49,12 @@ static void a_client_may_leave_in_the_middle_of_its_command(void **state)
 		peer_say(fd,
 			 "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":\"0xb10c000\","
 			 "\"size\":4096}}");
-		wait_for(&straw.waiting, i + 1);
+		straw_wait_for(&straw_mm.waiting, i + 1);
 		close(fd);
 	}
 	peer_expect_alive();
-	straw.release = true;
-	wait_for(&straw.waiting, 0);
+	straw_mm.release = true;
+	straw_wait_for(&straw_mm.waiting, 0);
 	peer_expect_alive();
 }
 
@@ -58,13 +65,13 @@ static void stop_waits_for_a_command(void **state)
 	(void)state;
 	peer_say(fd, "{\"execute\":\"x-samara-unplug\",\"arguments\":{\"gpa\":\"0xb10c000\","
 		     "\"size\":4096},\"id\":1}");
-	wait_for(&straw.waiting, 1);
-	stop(state);
-	assert_int_equal(straw.waiting, 0);
+	straw_wait_for(&straw_mm.waiting, 1);
+	straw_teardown(state);
+	assert_int_equal(straw_mm.waiting, 0);
 	json_decref(peer_hear(fd)); /* its reply was sent */
 	peer_expect_end(fd);
 	close(fd);
-	assert_int_equal(start(state), 0);
+	assert_int_equal(straw_setup(state), 0);
 }
 
 static void a_client_that_never_reads_is_dropped(void **state)
@@ -74,7 +81,7 @@ static void a_client_that_never_reads_is_dropped(void **state)
 	(void)state;
 	/* 1 MiB of backlog and the socket's buffer, with some 90 bytes per event. */
 	for (i = 0; i < 40000; i++)
-		tell(VM_EVENT_STOP);
+		straw_tell(&(struct vm_notice){.event = VM_EVENT_STOP}, &straw);
 	peer_expect_alive();
 	peer_expect_end(fd);
 	close(fd);
@@ -87,7 +94,7 @@ static void questions_without_reading_are_held_back(void **state)
 	int fd = peer_greet(), flags = fcntl(fd, F_GETFL), sent = 0;
 
 	(void)state;
-	straw.region_count = 1000;
+	straw_mm.region_count = 1000;
 	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 	for (;;) {
 		struct pollfd out = {.fd = fd, .events = POLLOUT};

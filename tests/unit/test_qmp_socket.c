@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The control socket's file: who may connect, and whose it is. */
-#include "tests/unit/qmp_vm.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "tests/lib/straw_mm.h"
+#include "vmm/qmp.h"
 
 static void socket_is_the_owners(void **state)
 {
@@ -82,10 +91,10 @@ static void anothers_file_is_left_alone(void **state)
 	assert_int_equal(unlink(socket_path), 0);
 	fd = open(socket_path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	close(fd);
-	stop(state);
+	straw_teardown(state);
 	assert_int_equal(lstat(socket_path, &stat), 0);
 	assert_int_equal(unlink(socket_path), 0);
-	assert_int_equal(start(state), 0);
+	assert_int_equal(straw_setup(state), 0);
 }
 
 int main(void)
