@@ -2,18 +2,20 @@
 /* Backends over the control socket: what memory a device of each has, and what is left of it. */
 #include <dirent.h>
 #include <numaif.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#include "tests/unit/memory_vm.h"
+#include "tests/lib/memory_vm.h"
 
 #define ADD(members) "{\"execute\":\"object-add\",\"arguments\":{" members "}}"
 
 static void take_away(int fd, const char *id, unsigned int slot)
 {
 	ask_back(fd, id);
-	assert_int_equal(hear_of(MEMORY_HOTPLUG_REMOVING), slot);
-	eject(slot);
+	assert_int_equal(slot_hear_of(MEMORY_HOTPLUG_REMOVING), slot);
+	slot_eject(slot);
 	expect_deleted(fd, id);
 }
 
@@ -49,7 +51,7 @@ static void a_files_contents_are_the_memorys(void **state)
 		 file);
 	peer_expect_ok(fd, command);
 	add_dimm(fd, "d0", "m0");
-	gpa = gpa_of(hear_of(MEMORY_HOTPLUG_INSERTING));
+	gpa = slot_gpa(slot_hear_of(MEMORY_HOTPLUG_INSERTING));
 	assert_int_equal(guest_mm_read(straw.mm, gpa + 4000, read_back, sizeof(text)), 0);
 	assert_string_equal(read_back, text);
 	assert_int_equal(guest_mm_read(straw.mm, gpa + (gpa_t)far, read_back, sizeof(text)), 0);
@@ -81,8 +83,8 @@ static void a_shared_file_is_the_memory(void **state)
 	for (unsigned int round = 0; round < 2; round++) {
 		peer_expect_ok(fd, command);
 		add_dimm(fd, "d0", "m0");
-		slot = hear_of(MEMORY_HOTPLUG_INSERTING);
-		gpa = gpa_of(slot);
+		slot = slot_hear_of(MEMORY_HOTPLUG_INSERTING);
+		gpa = slot_gpa(slot);
 		assert_int_equal(read_word(gpa + 8192), 4711);
 		assert_int_equal(read_word(gpa + 127 * MIB), round ? 99 : 0);
 		write_word(gpa + 127 * MIB, 99);
@@ -96,7 +98,7 @@ static void a_shared_file_is_the_memory(void **state)
 	/* What comes next to the same place has nothing of it. */
 	add_backend(fd, "m1", 128);
 	add_dimm(fd, "d1", "m1");
-	assert_true(gpa_of(hear_of(MEMORY_HOTPLUG_INSERTING)) == gpa);
+	assert_true(slot_gpa(slot_hear_of(MEMORY_HOTPLUG_INSERTING)) == gpa);
 	assert_int_equal(read_word(gpa + 8192), 0);
 	write_word(gpa + 8192, 5);
 	assert_int_equal(pread(file, &word, sizeof(word), 8192), sizeof(word));
@@ -119,8 +121,8 @@ static void discarded_data_is_gone(void **state)
 		 file);
 	peer_expect_ok(fd, command);
 	add_dimm(fd, "d0", "m0");
-	slot = hear_of(MEMORY_HOTPLUG_INSERTING);
-	write_word(gpa_of(slot), 77);
+	slot = slot_hear_of(MEMORY_HOTPLUG_INSERTING);
+	write_word(slot_gpa(slot), 77);
 	take_away(fd, "d0", slot);
 	assert_int_equal(pread(file, &word, sizeof(word), 0), sizeof(word));
 	assert_int_equal(word, 0);
@@ -164,8 +166,8 @@ static void a_shared_memfd_can_be_mapped(void **state)
 	memfd = find_memfd("m0");
 	assert_true(memfd >= 0);
 	add_dimm(fd, "d0", "m0");
-	slot = hear_of(MEMORY_HOTPLUG_INSERTING);
-	write_word(gpa_of(slot) + 4096, 12345);
+	slot = slot_hear_of(MEMORY_HOTPLUG_INSERTING);
+	write_word(slot_gpa(slot) + 4096, 12345);
 	assert_int_equal(pread(memfd, &word, sizeof(word), 4096), sizeof(word));
 	assert_int_equal(word, 12345);
 	/* What is unplugged is the host's again. */
@@ -210,8 +212,8 @@ static void a_policy_is_the_devices_own(void **state)
 		       ADD("\"qom-type\":\"memory-backend-ram\",\"id\":\"m0\",\"size\":\"128M\","
 			   "\"policy\":\"bind\",\"host-nodes\":[0]"));
 	add_dimm(fd, "d0", "m0");
-	slot = hear_of(MEMORY_HOTPLUG_INSERTING);
-	gpa = gpa_of(slot);
+	slot = slot_hear_of(MEMORY_HOTPLUG_INSERTING);
+	gpa = slot_gpa(slot);
 	assert_int_equal(policy_at(gpa), MPOL_BIND);
 	assert_int_equal(policy_at(gpa + 127 * MIB), MPOL_BIND);
 	assert_int_equal(policy_at(0), MPOL_DEFAULT);
@@ -219,7 +221,7 @@ static void a_policy_is_the_devices_own(void **state)
 	/* The next at its place has none. */
 	add_backend(fd, "m1", 128);
 	add_dimm(fd, "d1", "m1");
-	assert_true(gpa_of(hear_of(MEMORY_HOTPLUG_INSERTING)) == gpa);
+	assert_true(slot_gpa(slot_hear_of(MEMORY_HOTPLUG_INSERTING)) == gpa);
 	assert_int_equal(policy_at(gpa), MPOL_DEFAULT);
 	/* A node that is not there: told when a device is to have it, and nothing is plugged. */
 	peer_expect_ok(fd,
@@ -252,19 +254,17 @@ static void what_a_vm_of_a_file_cannot_have(void **state)
 	close(fd);
 }
 
-#define TEST(name, setup) cmocka_unit_test_setup_teardown(name, setup, stop)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_files_contents_are_the_memorys, start),
-		TEST(a_shared_file_is_the_memory, start),
-		TEST(a_shared_file_is_the_memory, start_memfd),
-		TEST(discarded_data_is_gone, start),
-		TEST(a_shared_memfd_can_be_mapped, start),
-		TEST(a_vm_of_memfds_shares_them, start_memfd),
-		TEST(a_policy_is_the_devices_own, start),
-		TEST(what_a_vm_of_a_file_cannot_have, start_private_file),
+		MEMORY_TEST(a_files_contents_are_the_memorys),
+		MEMORY_TEST(a_shared_file_is_the_memory),
+		MEMORY_TEST_OF(GUEST_MM_MEMFD, a_shared_file_is_the_memory),
+		MEMORY_TEST(discarded_data_is_gone),
+		MEMORY_TEST(a_shared_memfd_can_be_mapped),
+		MEMORY_TEST_OF(GUEST_MM_MEMFD, a_vm_of_memfds_shares_them),
+		MEMORY_TEST(a_policy_is_the_devices_own),
+		MEMORY_TEST_OF(GUEST_MM_FILE_PRIVATE, what_a_vm_of_a_file_cannot_have),
 	};
 
 	return cmocka_run_group_tests_name("qmp_backends", tests, make_folder, remove_folder);

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* DIMMs over the control socket: how they come and go, with guests that are well and that are not. */
-#include "tests/unit/memory_vm.h"
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "tests/lib/memory_vm.h"
 
 /* ---- DIMMs ----------------------------------------------------------------------------------- */
 
@@ -16,14 +22,14 @@ static void a_dimm_comes_and_goes(void **state)
 	add_backend(fd, "mem0", 256);
 	assert_int_equal(device_count(fd), 0);
 	add_dimm(fd, "dimm0", "mem0");
-	slot = hear_of(MEMORY_HOTPLUG_INSERTING);
-	gpa = gpa_of(slot);
+	slot = slot_hear_of(MEMORY_HOTPLUG_INSERTING);
+	gpa = slot_gpa(slot);
 	assert_int_equal(gpa % LAYOUT_HOTPLUG_ALIGN, 0);
-	assert_int_equal(get(MEMORY_HOTPLUG_SIZE_LOW), 256 * MIB);
+	assert_int_equal(slots_read(MEMORY_HOTPLUG_SIZE_LOW), 256 * MIB);
 	/* It is memory already when the guest hears of it, from end to end. */
 	assert_int_equal(guest_mm_write(straw.mm, gpa, &word, sizeof(word)), 0);
 	assert_int_equal(guest_mm_write(straw.mm, gpa + 256 * MIB - 8, &word, sizeof(word)), 0);
-	report(slot, 1, 0);
+	slot_report(slot, 1, 0);
 	expect_ost(fd, "dimm0", 1, 0);
 
 	list = peer_query(fd, "query-memory-devices");
@@ -40,10 +46,10 @@ static void a_dimm_comes_and_goes(void **state)
 			  "GenericError", "in use");
 
 	ask_back(fd, "dimm0");
-	assert_int_equal(hear_of(MEMORY_HOTPLUG_REMOVING), slot);
-	report(slot, 3, 0x84);
-	eject(slot);
-	report(slot, 3, 0);
+	assert_int_equal(slot_hear_of(MEMORY_HOTPLUG_REMOVING), slot);
+	slot_report(slot, 3, 0x84);
+	slot_eject(slot);
+	slot_report(slot, 3, 0);
 	expect_ost(fd, "dimm0", 3, 0x84);
 	expect_deleted(fd, "dimm0");
 	expect_ost(fd, NULL, 3, 0);
@@ -63,11 +69,11 @@ static void a_refusal_is_told_and_can_be_asked_again(void **state)
 	(void)state;
 	add_backend(fd, "mem0", 128);
 	add_dimm(fd, "dimm0", "mem0");
-	slot = hear_of(MEMORY_HOTPLUG_INSERTING);
+	slot = slot_hear_of(MEMORY_HOTPLUG_INSERTING);
 	for (i = 0; i < 3; i++) {
 		ask_back(fd, "dimm0");
-		assert_int_equal(hear_of(MEMORY_HOTPLUG_REMOVING), slot);
-		report(slot, 3, 0x82);
+		assert_int_equal(slot_hear_of(MEMORY_HOTPLUG_REMOVING), slot);
+		slot_report(slot, 3, 0x82);
 		expect_ost(fd, "dimm0", 3, 0x82);
 		data = peer_expect_event(fd, "DEVICE_UNPLUG_GUEST_ERROR");
 		assert_string_equal(peer_text_at(data, "device", NULL), "dimm0");
@@ -81,13 +87,13 @@ static void a_refusal_is_told_and_can_be_asked_again(void **state)
 		assert_int_equal(device_count(fd), 1);
 	}
 	/* Not asked: what it says of an ejection is a report, and no refusal. */
-	report(slot, 0x103, 0x81);
+	slot_report(slot, 0x103, 0x81);
 	expect_ost(fd, "dimm0", 0x103, 0x81);
 	peer_expect_silence(fd);
 
 	ask_back(fd, "dimm0");
-	hear_of(MEMORY_HOTPLUG_REMOVING);
-	eject(slot);
+	slot_hear_of(MEMORY_HOTPLUG_REMOVING);
+	slot_eject(slot);
 	expect_deleted(fd, "dimm0");
 	close(fd);
 }
@@ -112,8 +118,8 @@ static void a_guest_that_does_nothing_is_reminded(void **state)
 	assert_int_equal(device_count(fd), 1);
 	dimms_get_counters(straw.dimms, &counters);
 	assert_true(counters.reminders > 0);
-	hear_of(MEMORY_HOTPLUG_INSERTING);
-	hear_of(MEMORY_HOTPLUG_REMOVING);
+	slot_hear_of(MEMORY_HOTPLUG_INSERTING);
+	slot_hear_of(MEMORY_HOTPLUG_REMOVING);
 	/* It has heard; what it does with that is its own. One edge may have been on its way: they end. */
 	for (i = 0; i < 10 && poll(&irq, 1, 1500) == 1; i++)
 		eventfd_read(straw.irq, &count);
@@ -136,14 +142,14 @@ static void a_reset_keeps_dimms_and_ends_removals(void **state)
 	add_backend(fd, "mem1", 128);
 	add_backend(fd, "mem2", 128);
 	add_dimm(fd, "kept", "mem0");
-	kept = gpa_of(hear_of(MEMORY_HOTPLUG_INSERTING));
+	kept = slot_gpa(slot_hear_of(MEMORY_HOTPLUG_INSERTING));
 	add_dimm(fd, "asked", "mem1");
-	gone = gpa_of(hear_of(MEMORY_HOTPLUG_INSERTING));
+	gone = slot_gpa(slot_hear_of(MEMORY_HOTPLUG_INSERTING));
 	add_dimm(fd, "refused", "mem2");
-	hear_of(MEMORY_HOTPLUG_INSERTING);
+	slot_hear_of(MEMORY_HOTPLUG_INSERTING);
 	ask_back(fd, "asked");
 	ask_back(fd, "refused");
-	report(2, 3, 0x81);
+	slot_report(2, 3, 0x81);
 	expect_ost(fd, "refused", 3, 0x81);
 	json_decref(peer_expect_event(fd, "DEVICE_UNPLUG_GUEST_ERROR"));
 	json_decref(peer_expect_event(fd, "MEM_UNPLUG_ERROR"));
@@ -153,11 +159,11 @@ static void a_reset_keeps_dimms_and_ends_removals(void **state)
 	expect_deleted(fd, "asked");
 	json_decref(peer_hear(fd)); /* the reply */
 	assert_int_equal(device_count(fd), 2);
-	assert_int_equal(get(MEMORY_HOTPLUG_NEXT), MEMORY_HOTPLUG_NONE);
-	put(MEMORY_HOTPLUG_SLOT, 0);
-	assert_int_equal(get(MEMORY_HOTPLUG_STATUS), MEMORY_HOTPLUG_ENABLED);
-	put(MEMORY_HOTPLUG_SLOT, 1);
-	assert_int_equal(get(MEMORY_HOTPLUG_STATUS), 0);
+	assert_int_equal(slots_read(MEMORY_HOTPLUG_NEXT), MEMORY_HOTPLUG_NONE);
+	slots_write(MEMORY_HOTPLUG_SLOT, 0);
+	assert_int_equal(slots_read(MEMORY_HOTPLUG_STATUS), MEMORY_HOTPLUG_ENABLED);
+	slots_write(MEMORY_HOTPLUG_SLOT, 1);
+	assert_int_equal(slots_read(MEMORY_HOTPLUG_STATUS), 0);
 	assert_int_equal(guest_mm_write(straw.mm, gone, &word, sizeof(word)), -EFAULT);
 
 	/* The kernel that boots then is told of the memory at start alone, and finds the rest. */
@@ -182,22 +188,22 @@ static void places_are_used_again(void **state)
 	for (i = 0; i < SLOTS; i++) {
 		add_backend(fd, ids[i], 128);
 		add_dimm(fd, ids[i], ids[i]);
-		assert_int_equal(hear_of(MEMORY_HOTPLUG_INSERTING), i);
-		assert_true(gpa_of(i) == straw.layout.hotplug_gpa + i * 128 * MIB);
+		assert_int_equal(slot_hear_of(MEMORY_HOTPLUG_INSERTING), i);
+		assert_true(slot_gpa(i) == straw.layout.hotplug_gpa + i * 128 * MIB);
 	}
 	add_backend(fd, "more", 4);
 	peer_expect_error(fd,
 			  "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"pc-dimm\","
 			  "\"memdev\":\"more\"}}",
 			  "GenericError", "not enough space");
-	third = gpa_of(2);
+	third = slot_gpa(2);
 	ask_back(fd, "c");
-	hear_of(MEMORY_HOTPLUG_REMOVING);
-	eject(2);
+	slot_hear_of(MEMORY_HOTPLUG_REMOVING);
+	slot_eject(2);
 	expect_deleted(fd, "c");
 	add_dimm(fd, "new", "c");
-	assert_int_equal(hear_of(MEMORY_HOTPLUG_INSERTING), 2);
-	assert_true(gpa_of(2) == third);
+	assert_int_equal(slot_hear_of(MEMORY_HOTPLUG_INSERTING), 2);
+	assert_true(slot_gpa(2) == third);
 	close(fd);
 }
 
@@ -210,21 +216,20 @@ static void a_storm_of_reports_is_cut_off(void **state)
 	unsigned int i;
 
 	(void)state;
-	atomic_store(&complaints, 0);
 	add_backend(fd, "mem0", 128);
 	add_dimm(fd, "dimm0", "mem0");
 	for (i = 0; i < 100000; i++)
-		report(i % 40, i, i);
+		slot_report(i % 40, i, i);
 	/* Whoever is connected, reading or not, is served on. */
 	peer_expect_ok(fd, "{\"execute\":\"query-status\"}");
 	peer_expect_ok(deaf, "{\"execute\":\"query-status\"}");
 	dimms_get_counters(straw.dimms, &counters);
 	assert_true(counters.passed <= SLOTS * 32);
 	assert_true(counters.dropped > 10000);
-	assert_int_equal(atomic_load(&complaints), 1);
+	assert_int_equal(memory_vm_complaints, 1);
 	/* A device that is spoken of on the host's behalf is heard again. */
 	ask_back(fd, "dimm0");
-	report(0, 3, 0x82);
+	slot_report(0, 3, 0x82);
 	for (;;) {
 		json_t *message = peer_hear(fd);
 		bool refused =
@@ -247,9 +252,9 @@ static void what_was_not_asked_for_can_be_ejected(void **state)
 	add_backend(fd, "mem0", 128);
 	for (i = 0; i < 20; i++) {
 		add_dimm(fd, "dimm0", "mem0");
-		eject(0);
-		eject(0);
-		eject(1);
+		slot_eject(0);
+		slot_eject(0);
+		slot_eject(1);
 		expect_deleted(fd, "dimm0");
 	}
 	assert_int_equal(device_count(fd), 0);
@@ -281,14 +286,14 @@ static void clients_do_not_disturb_each_other(void **state)
 	struct dimm_guest guest;
 
 	(void)state;
-	start_guest(&guest);
+	dimm_guest_start(&guest);
 	for (i = 0; i < 4; i++)
 		pthread_create(&threads[i], NULL, plug_and_unplug, &numbers[i]);
 	for (i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
 	for (i = 0; i < 4; i++)
 		assert_int_equal(numbers[i], 0);
-	stop_guest(&guest);
+	dimm_guest_stop(&guest);
 	assert_int_equal(plugged_bytes(fd), 0);
 	guest_mm_get_stats(straw.mm, &stats);
 	assert_int_equal(stats.plugged_bytes, 64 * MIB);
@@ -301,16 +306,15 @@ static void clients_do_not_disturb_each_other(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 	const struct CMUnitTest tests[] = {
-		TEST(a_dimm_comes_and_goes),
-		TEST(a_refusal_is_told_and_can_be_asked_again),
-		TEST(a_guest_that_does_nothing_is_reminded),
-		TEST(a_reset_keeps_dimms_and_ends_removals),
-		TEST(places_are_used_again),
-		TEST(a_storm_of_reports_is_cut_off),
-		TEST(what_was_not_asked_for_can_be_ejected),
-		TEST(clients_do_not_disturb_each_other),
+		MEMORY_TEST(a_dimm_comes_and_goes),
+		MEMORY_TEST(a_refusal_is_told_and_can_be_asked_again),
+		MEMORY_TEST(a_guest_that_does_nothing_is_reminded),
+		MEMORY_TEST(a_reset_keeps_dimms_and_ends_removals),
+		MEMORY_TEST(places_are_used_again),
+		MEMORY_TEST(a_storm_of_reports_is_cut_off),
+		MEMORY_TEST(what_was_not_asked_for_can_be_ejected),
+		MEMORY_TEST(clients_do_not_disturb_each_other),
 	};
 
 	return cmocka_run_group_tests_name("qmp memory", tests, make_folder, remove_folder);

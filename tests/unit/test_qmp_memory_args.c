@@ -3,7 +3,11 @@
  * What is said about memory devices over the control socket: arguments, properties, the schema, and
  * samara ctl's verbs.
  */
-#include "tests/unit/memory_vm.h"
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/lib/memory_vm.h"
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
@@ -116,16 +120,16 @@ static void places_can_be_chosen(void **state)
 	add_backend(fd, "m0", 256);
 	peer_expect_ok(fd,
 		       PLUG("\"memdev\":\"m0\",\"slot\":5,\"addr\":\"0x110000000\",\"node\":1"));
-	assert_int_equal(hear_of(MEMORY_HOTPLUG_INSERTING), 5);
-	assert_true(gpa_of(5) == 0x110000000);
-	assert_int_equal(get(MEMORY_HOTPLUG_NODE), 1);
+	assert_int_equal(slot_hear_of(MEMORY_HOTPLUG_INSERTING), 5);
+	assert_true(slot_gpa(5) == 0x110000000);
+	assert_int_equal(slots_read(MEMORY_HOTPLUG_NODE), 1);
 	list = peer_query(fd, "query-memory-devices");
 	data = json_object_get(json_array_get(list, 0), "data");
 	assert_null(json_object_get(data, "id"));
 	json_decref(list);
 	ask_back(fd, "/machine/peripheral-anon/device[0]");
-	hear_of(MEMORY_HOTPLUG_REMOVING);
-	eject(5);
+	slot_hear_of(MEMORY_HOTPLUG_REMOVING);
+	slot_eject(5);
 	data = peer_expect_event(fd, "DEVICE_DELETED");
 	assert_null(json_object_get(data, "device"));
 	assert_string_equal(peer_text_at(data, "path", NULL), "/machine/peripheral-anon/device[0]");
@@ -279,7 +283,7 @@ static void ctl_waits_for_the_guest(void **state)
 	struct dimm_guest guest;
 
 	(void)state;
-	start_guest(&guest);
+	dimm_guest_start(&guest);
 	assert_int_equal(ctl("plug", "256M", NULL, NULL), 0);
 	assert_int_equal(ctl("plug", "128M", "--id", "mine"), 0);
 	assert_int_equal(device_count(fd), 2);
@@ -298,7 +302,7 @@ static void ctl_waits_for_the_guest(void **state)
 	assert_int_equal(ctl("unplug", "mine", NULL, NULL), SAMARA_EXIT_FAILURE);
 	assert_int_equal(ctl("plug", "2G", NULL, NULL), SAMARA_EXIT_FAILURE);
 	assert_int_equal(ctl("resize", "1G", NULL, NULL), SAMARA_EXIT_FAILURE);
-	stop_guest(&guest);
+	dimm_guest_stop(&guest);
 	/* A guest that does not answer is not waited for, for ever. */
 	assert_int_equal(ctl("unplug", "dimm0", "--timeout", "1"), SAMARA_EXIT_FAILURE);
 	assert_int_equal(ctl("unplug", "dimm0", "--node", "1"), SAMARA_EXIT_USAGE);
@@ -311,11 +315,10 @@ static void ctl_waits_for_the_guest(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 	const struct CMUnitTest tests[] = {
-		TEST(wrong_arguments_are_named), TEST(places_can_be_chosen),
-		TEST(properties_are_read),       TEST(the_balloon_is_asked),
-		TEST(the_schema_is_whole),       TEST(ctl_waits_for_the_guest),
+		MEMORY_TEST(wrong_arguments_are_named), MEMORY_TEST(places_can_be_chosen),
+		MEMORY_TEST(properties_are_read),       MEMORY_TEST(the_balloon_is_asked),
+		MEMORY_TEST(the_schema_is_whole),       MEMORY_TEST(ctl_waits_for_the_guest),
 	};
 
 	return cmocka_run_group_tests_name("memory over qmp", tests, make_folder, remove_folder);

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* virtio-mem and the balloon over the control socket, with drivers that do as they are asked. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mem.h>
 #include <linux/virtio_mmio.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "tests/lib/memory_vm.h"
 #include "tests/lib/virtio_driver.h"
-#include "tests/unit/memory_vm.h"
 #include "vmm/balloon.h"
 #include "vmm/qmp_throttle.h"
 #include "vmm/virtio_memory.h"
@@ -72,7 +77,7 @@ static int create_balloon(struct balloon **out, struct samara_error *err)
 static int start_virtio(void **state)
 {
 	struct samara_error err = {0};
-	int ret = start(state);
+	int ret = memory_vm_setup(state);
 
 	memset(&virtio, 0, sizeof(virtio));
 	virtio.mem_irq = eventfd(0, EFD_NONBLOCK);
@@ -115,7 +120,7 @@ static int stop_virtio(void **state)
 	virtio_memory_destroy(virtio.memory);
 	close(virtio.mem_irq);
 	close(virtio.balloon_irq);
-	return stop(state);
+	return memory_vm_teardown(state);
 }
 
 /* ---- Its drivers ----------------------------------------------------------------------------- */
