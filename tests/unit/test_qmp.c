@@ -213,38 +213,35 @@ static void memory_commands_reach_the_manager(void **state)
 static void queries_answer(void **state)
 {
 	int fd = peer_greet();
-	json_t *reply, *list;
+	json_t *result, *region;
 
 	(void)state;
-	reply = peer_ask(fd, "{\"execute\":\"query-cpus-fast\"}");
-	list = json_object_get(reply, "return");
-	assert_int_equal(json_array_size(list), 2);
-	assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 1), "thread-id")),
-			 1001);
-	json_decref(reply);
+	result = peer_query(fd, "query-cpus-fast");
+	assert_int_equal(json_array_size(result), 2);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_array_get(result, 1), "thread-id")), 1001);
+	json_decref(result);
 
-	reply = peer_ask(fd, "{\"execute\":\"x-samara-regions\"}");
-	list = json_object_get(reply, "return");
-	assert_int_equal(json_array_size(list), 3);
-	list = json_array_get(list, 1);
-	assert_int_equal(json_integer_value(json_object_get(list, "gpa")), 1 << 21);
-	assert_int_equal(json_integer_value(json_object_get(list, "populated")), 4096);
-	assert_string_equal(peer_text_at(list, "prot", NULL), "ro");
-	assert_string_equal(peer_text_at(list, "backing", NULL), "memfd");
-	assert_true(json_is_true(json_object_get(list, "locked")));
-	json_decref(reply);
+	result = peer_query(fd, "x-samara-regions");
+	assert_int_equal(json_array_size(result), 3);
+	region = json_array_get(result, 1);
+	assert_int_equal(json_integer_value(json_object_get(region, "gpa")), 1 << 21);
+	assert_int_equal(json_integer_value(json_object_get(region, "populated")), 4096);
+	assert_string_equal(peer_text_at(region, "prot", NULL), "ro");
+	assert_string_equal(peer_text_at(region, "backing", NULL), "memfd");
+	assert_true(json_is_true(json_object_get(region, "locked")));
+	json_decref(result);
 
-	reply = peer_ask(fd, "{\"execute\":\"x-samara-stats\"}");
-	list = json_object_get(reply, "return");
-	assert_int_equal(json_integer_value(json_object_get(list, "plugs")), 7);
-	assert_int_equal(json_integer_value(json_object_get(list, "mmio-reads")), 11);
-	assert_int_equal(json_integer_value(json_object_get(list, "pio-nowhere")), 22);
-	assert_string_equal(peer_text_at(list, "last-nothing-gpa", NULL), "0xffffffffffffffff");
-	json_decref(reply);
+	result = peer_query(fd, "x-samara-stats");
+	assert_int_equal(json_integer_value(json_object_get(result, "plugs")), 7);
+	assert_int_equal(json_integer_value(json_object_get(result, "mmio-reads")), 11);
+	assert_int_equal(json_integer_value(json_object_get(result, "pio-nowhere")), 22);
+	assert_string_equal(peer_text_at(result, "last-nothing-gpa", NULL), "0xffffffffffffffff");
+	json_decref(result);
 
-	reply = peer_ask(fd, "{\"execute\":\"query-name\"}");
-	assert_string_equal(peer_text_at(reply, "return", "name"), "samara");
-	json_decref(reply);
+	result = peer_query(fd, "query-name");
+	assert_string_equal(peer_text_at(result, "name", NULL), "samara");
+	json_decref(result);
 	close(fd);
 }
 
@@ -252,11 +249,11 @@ static void queries_answer(void **state)
 static void commands_are_listed(void **state)
 {
 	int fd = peer_greet(), found = 0;
-	json_t *reply = peer_ask(fd, "{\"execute\":\"query-commands\"}"), *command;
+	json_t *commands = peer_query(fd, "query-commands"), *command;
 	size_t i;
 
 	(void)state;
-	json_array_foreach(json_object_get(reply, "return"), i, command)
+	json_array_foreach(commands, i, command)
 	{
 		char text[128];
 		json_t *answer;
@@ -271,7 +268,7 @@ static void commands_are_listed(void **state)
 		json_decref(answer);
 	}
 	assert_int_equal(found, 1);
-	json_decref(reply);
+	json_decref(commands);
 	close(fd);
 }
 
