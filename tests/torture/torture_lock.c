@@ -26,6 +26,8 @@
 
 #include "mm/lock.h"
 #include "mm/region_cut.h"
+#include "tests/lib/tap.h"
+#include "tests/lib/torture.h"
 
 #define CELLS   512
 #define READERS 4
@@ -42,55 +44,22 @@ static struct region_tree *tree;
 static struct cell cells[CELLS];
 static char owner; /* what each region carries */
 static uint32_t stop;
-static uint64_t seed;
 
 /* Atomic. */
 static uint64_t holds, nested, changes, cuts, lives;
 static uint64_t wrong_cell, wrong_gone, wrong_region, wrong_writer;
-
-static unsigned int tests_done, tests_failed;
-
-static void report(bool good, const char *name)
-{
-	printf("%sok %u - %s\n", good ? "" : "not ", ++tests_done, name);
-	fflush(stdout);
-	tests_failed += !good;
-}
-
-static void count(uint64_t *counter)
-{
-	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
-}
-
-static uint64_t throw(uint64_t * dice, uint64_t below)
-{
-	*dice = *dice * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-	return (*dice >> 33) % below;
-}
-
-static void sleep_us(long us)
-{
-	struct timespec pause = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
-
-	nanosleep(&pause, NULL);
-}
 
 static bool running(void)
 {
 	return !__atomic_load_n(&stop, __ATOMIC_RELAXED);
 }
 
-static void delay(uint64_t *dice)
+static void delay(struct dice *dice)
 {
-	uint64_t kind = throw(dice, 512);
+	static const struct delays delays = {
+		.of = 512, .sleep = 1, .yield = 3, .spin = 124, .sleep_us = 2000, .turns = 300};
 
-	if (kind == 0)
-		sleep_us((long) throw(dice, 2000));
-	else if (kind < 4)
-		sched_yield();
-	else if (kind < 128)
-		for (volatile uint64_t i = throw(dice, 300); i; i--)
-			;
+	dice_delay(dice, &delays);
 }
 
 static struct region *make_region(const struct region *like, uint64_t first, uint64_t last)
@@ -144,23 +113,26 @@ static void leave(struct hold *hold)
 }
 
 /* One hold, and more on top of it; let go in another order than taken. */
-static void read_some(uint64_t *dice)
+static void read_some(struct dice *dice)
 {
 	struct hold hold[NEST];
-	unsigned int held = 0, want = throw(dice, 4) ? 1 : 1 + (unsigned int) throw(dice, NEST);
+	unsigned int held = 0, want = 1;
 	bool busy;
 
+	if (dice_throw(dice, 4) == 0)
+		want += (unsigned int)dice_throw(dice, NEST);
 	while (held < want) {
-		uint64_t at = throw(dice, CELLS), first = at - throw(dice, at < 8 ? at + 1 : 8);
-		uint64_t last = at + throw(dice, 8);
+		uint64_t at = dice_throw(dice, CELLS);
+		uint64_t first = at - dice_throw(dice, at < 8 ? at + 1 : 8);
+		uint64_t last = at + dice_throw(dice, 8);
 		struct region *region;
 
 		if (last >= CELLS)
 			last = CELLS - 1;
-		if (want == 1 && throw(dice, 4) == 0)
+		if (want == 1 && dice_throw(dice, 4) == 0)
 			region =
 				region_try_fault_lock(tree, at, first, last, &hold[0].guard, &busy);
-		else if (!held && throw(dice, 2))
+		else if (!held && dice_throw(dice, 2))
 			region = region_read_lock_range(tree, at, first, last, &hold[0].guard);
 		else
 			region = region_try_read_lock_range(tree, at, first, last,
@@ -178,11 +150,12 @@ static void read_some(uint64_t *dice)
 /* A short life: threads come and go, and leave their slots to others. */
 static void *reader_life(void *arg)
 {
-	uint64_t dice = *(uint64_t *)arg;
+	/* A copy: others' dice share the line of the original. */
+	struct dice dice = *(struct dice *)arg;
 
 	for (unsigned int i = 0; i < 3000 && running(); i++)
 		read_some(&dice);
-	*(uint64_t *)arg = dice;
+	*(struct dice *)arg = dice;
 	count(&lives);
 	return NULL;
 }
@@ -201,7 +174,7 @@ static void *reader_main(void *arg)
 /* ---- Writers ---------------------------------------------------------------------------------- */
 
 /* The range has been drained: nobody is there. @gone: what the cells shall say. */
-static void change_cells(uint64_t first, uint64_t last, bool gone, uint64_t *dice)
+static void change_cells(uint64_t first, uint64_t last, bool gone, struct dice *dice)
 {
 	for (uint64_t at = first; at <= last; at++) {
 		if (__atomic_load_n(&cells[at].inside, __ATOMIC_RELAXED))
@@ -240,9 +213,10 @@ static bool plugged_run(uint64_t first, uint64_t *last)
 	return true;
 }
 
-static void write_some(uint64_t *dice)
+static void write_some(struct dice *dice)
 {
-	uint64_t first = throw(dice, CELLS), last = first + throw(dice, throw(dice, 8) ? 8 : 128);
+	uint64_t first = dice_throw(dice, CELLS);
+	uint64_t last = first + dice_throw(dice, dice_throw(dice, 8) ? 8 : 128);
 	MA_STATE(mas, &tree->map, 0, 0);
 	struct region *region;
 
@@ -259,7 +233,7 @@ static void write_some(uint64_t *dice)
 		mas_set_range(&mas, first, last);
 		region = make_region(NULL, first, last);
 		mas_store(&mas, region);
-	} else if (throw(dice, 4)) {
+	} else if (dice_throw(dice, 4)) {
 		if (region_isolate(tree, first, last, make_region))
 			count(&wrong_writer);
 		change_cells(first, last, false, dice);
@@ -282,41 +256,37 @@ static void write_some(uint64_t *dice)
 
 static void *writer_main(void *arg)
 {
-	uint64_t *dice = arg;
+	struct dice *dice = arg;
 
 	while (running()) {
 		write_some(dice);
 		delay(dice);
-		if (throw(dice, 4) == 0)
-			sleep_us((long) throw(dice, 200));
+		if (dice_throw(dice, 4) == 0)
+			sleep_us(dice_throw(dice, 200));
 	}
 	return NULL;
 }
 
-static bool everybody_got_on(void)
+static bool everybody_got_on(const void *arg)
 {
-	return __atomic_load_n(&holds, __ATOMIC_RELAXED) > 100 &&
-	       __atomic_load_n(&nested, __ATOMIC_RELAXED) > 100 &&
-	       __atomic_load_n(&changes, __ATOMIC_RELAXED) > 100 &&
-	       __atomic_load_n(&cuts, __ATOMIC_RELAXED) > 20 &&
-	       __atomic_load_n(&lives, __ATOMIC_RELAXED) >= READERS;
+	(void)arg;
+	return counted(&holds) > 100 && counted(&nested) > 100 && counted(&changes) > 100 &&
+	       counted(&cuts) > 20 && counted(&lives) >= READERS;
 }
 
-static void torture(double seconds)
+static void torture(struct tap *tap, double seconds, uint64_t seed)
 {
-	static uint64_t dice[READERS + WRITERS];
+	struct dice dice[READERS + WRITERS];
 	pthread_t thread[READERS + WRITERS];
 	struct lock_counters counters;
 	uint64_t inside = 0;
 
+	stop = 0;
 	for (unsigned int i = 0; i < READERS + WRITERS; i++) {
-		dice[i] = ++seed * 7919;
+		dice[i] = dice_of(++seed);
 		pthread_create(&thread[i], NULL, i < READERS ? reader_main : writer_main, &dice[i]);
 	}
-	sleep_us((long)(seconds * 1e6));
-	/* A busy machine may need longer for a little of everything. */
-	for (unsigned int ms = 0; ms < 120000 && !everybody_got_on(); ms++)
-		sleep_us(1000);
+	torture_for(seconds, everybody_got_on, NULL);
 	__atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
 	for (unsigned int i = 0; i < READERS + WRITERS; i++)
 		pthread_join(thread[i], NULL);
@@ -328,12 +298,13 @@ static void torture(double seconds)
 	       " ms waited\n",
 	       holds, nested, changes, cuts, lives, counters.abort, counters.retry,
 	       counters.wait_ns / 1000000);
-	report(!wrong_cell, "exclusion: what is held does not change");
-	report(!wrong_writer, "exclusion: a writer that has drained is alone");
-	report(!wrong_gone, "gone is gone: nobody holds what was taken out");
-	report(!wrong_region, "memory: a region stays for as long as it is held");
-	report(!inside && mt_validate(&tree->map) == 0, "the tree is sound, and nobody is inside");
-	report(everybody_got_on(), "everybody got on");
+	tap_report(tap, !wrong_cell, "exclusion: what is held does not change");
+	tap_report(tap, !wrong_writer, "exclusion: a writer that has drained is alone");
+	tap_report(tap, !wrong_gone, "gone is gone: nobody holds what was taken out");
+	tap_report(tap, !wrong_region, "memory: a region stays for as long as it is held");
+	tap_report(tap, !inside && mt_validate(&tree->map) == 0,
+		   "the tree is sound, and nobody is inside");
+	tap_report(tap, everybody_got_on(NULL), "everybody got on");
 }
 
 /* ---- Nobody waits for a stranger in the same region ------------------------------------------- */
@@ -363,7 +334,7 @@ static void *change_main(void *arg)
 }
 
 /* A hold on the first cells, fifty changes of the last ones and then one of the first. */
-static void test_stranger(void)
+static void test_stranger(struct tap *tap)
 {
 	struct stranger far = {.first = CELLS - 8, .last = CELLS - 1}, near = {.last = 3};
 	struct hold hold;
@@ -372,7 +343,7 @@ static void test_stranger(void)
 
 	stop = 0;
 	if (!region_try_read_lock_range(tree, 2, 0, 3, &hold.guard, &busy)) {
-		report(false, "nobody waits for a stranger in the same region");
+		tap_report(tap, false, "nobody waits for a stranger in the same region");
 		return;
 	}
 	enter(&hold);
@@ -380,24 +351,24 @@ static void test_stranger(void)
 	for (unsigned int ms = 0; ms < 120000 && !__atomic_load_n(&far.done, __ATOMIC_SEQ_CST);
 	     ms++)
 		sleep_us(1000);
-	report(__atomic_load_n(&far.done, __ATOMIC_SEQ_CST),
-	       "nobody waits for a stranger in the same region");
+	tap_report(tap, __atomic_load_n(&far.done, __ATOMIC_SEQ_CST),
+		   "nobody waits for a stranger in the same region");
 	if (!far.done)
 		leave(&hold);
 	pthread_join(thread, NULL);
 	if (!__atomic_load_n(&far.done, __ATOMIC_SEQ_CST))
 		return;
 	one = region_find(tree, 0) == region_find(tree, CELLS - 1);
-	report(one && region_find(tree, 0) != hold.guard.region,
-	       "and the region is whole again under its holder");
+	tap_report(tap, one && region_find(tree, 0) != hold.guard.region,
+		   "and the region is whole again under its holder");
 	/* It came through a region that is long over: it is waited for all the same. */
 	pthread_create(&thread, NULL, change_main, &near);
 	sleep_us(50000);
 	waited = !__atomic_load_n(&near.done, __ATOMIC_SEQ_CST);
 	leave(&hold);
 	pthread_join(thread, NULL);
-	report(waited && !wrong_writer && !wrong_cell && !wrong_region,
-	       "a holder is waited for by range, whatever region it came through");
+	tap_report(tap, waited && !wrong_writer && !wrong_cell && !wrong_region,
+		   "a holder is waited for by range, whatever region it came through");
 }
 
 /* ---- One reader and one writer, as fast as they can ------------------------------------------- */
@@ -472,7 +443,14 @@ static void *duel_writer(void *arg)
 	return NULL;
 }
 
-static void test_duel(double seconds)
+/* On a busy machine a writer that waits for grace periods gets on slowly. */
+static bool both_got_on(const void *arg)
+{
+	(void)arg;
+	return counted(&duel.writes) > 10 && counted(&duel.reads) > 10;
+}
+
+static void test_duel(struct tap *tap, double seconds)
 {
 	pthread_t thread[2];
 	void *object;
@@ -481,20 +459,14 @@ static void test_duel(double seconds)
 	region_tree_insert(tree, CELLS, CELLS, &owner);
 	pthread_create(&thread[0], NULL, duel_reader, NULL);
 	pthread_create(&thread[1], NULL, duel_writer, NULL);
-	sleep_us((long)(seconds * 1e6));
-	/* On a busy machine a writer that waits for grace periods gets on slowly. */
-	for (unsigned int ms = 0;
-	     ms < 120000 && (__atomic_load_n(&duel.writes, __ATOMIC_RELAXED) <= 10 ||
-			     __atomic_load_n(&duel.reads, __ATOMIC_RELAXED) <= 10);
-	     ms++)
-		sleep_us(1000);
+	torture_for(seconds, both_got_on, NULL);
 	__atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
 	for (unsigned int i = 0; i < 2; i++)
 		pthread_join(thread[i], NULL);
 	printf("# duel: %" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64 " torn\n", duel.reads,
 	       duel.writes, duel.torn);
-	report(!duel.torn && duel.reads > 10 && duel.writes > 10,
-	       "exclusion: a reader and a writer at full speed");
+	tap_report(tap, !duel.torn && both_got_on(NULL),
+		   "exclusion: a reader and a writer at full speed");
 	region_tree_remove(tree, CELLS, &object);
 }
 
@@ -502,23 +474,19 @@ int main(int argc, char **argv)
 {
 	double seconds = argc > 1 ? atof(argv[1]) : 5;
 	bool by_range = !strncmp(lock_design, "region", 6) || !strcmp(lock_design, "range");
+	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL);
+	struct tap tap = {0};
 
-	seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL);
 	printf("# LOCK=%s, %g seconds, seed %" PRIu64 "\n", lock_design, seconds, seed);
-	if (region_tree_create(&tree) || region_tree_insert(tree, 0, CELLS - 1, &owner)) {
-		printf("Bail out! out of memory\n");
-		return 1;
-	}
+	if (region_tree_create(&tree) || region_tree_insert(tree, 0, CELLS - 1, &owner))
+		tap_bail_out("out of memory");
 	if (by_range)
-		test_stranger();
+		test_stranger(&tap);
 	else
-		printf("ok %u - nobody waits for a stranger in the same region # SKIP in LOCK=%s a "
-		       "region is held whole\n",
-		       ++tests_done, lock_design);
-	test_duel(seconds / 3);
-	stop = 0;
-	torture(seconds * 2 / 3);
+		tap_skip(&tap, "nobody waits for a stranger in the same region",
+			 "in LOCK=%s a region is held whole", lock_design);
+	test_duel(&tap, seconds / 3);
+	torture(&tap, seconds * 2 / 3, seed);
 	region_tree_destroy(tree);
-	printf("1..%u\n", tests_done);
-	return tests_failed != 0;
+	return tap_end(&tap);
 }

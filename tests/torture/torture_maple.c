@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "mm/maple_internal.h"
 #include "tests/lib/maple_history.h"
 #include "tests/lib/maple_model.h"
+#include "tests/lib/tap.h"
+#include "tests/lib/torture.h"
 
 /*
  * Torture of the maple tree under RCU: two writers in turns, four readers, random delays on both
@@ -57,28 +57,20 @@ static atomic_ulong iterations, look_ups, failed_allocations;
 static atomic_ulong wrong_tiles, changed_objects;
 static atomic_ulong object_ages[3];
 
-static __thread uint64_t random_state;
+/* The hooks below are told of nothing: each thread's own. */
+static __thread struct dice dice;
 
-static uint64_t random64(void)
+static uint64_t below(uint64_t limit)
 {
-	/* xorshift64* (Vigna 2016). */
-	random_state ^= random_state >> 12;
-	random_state ^= random_state << 25;
-	random_state ^= random_state >> 27;
-	return random_state * UINT64_C(2685821657736338717);
+	return dice_throw(&dice, limit);
 }
 
 static void random_delay(void)
 {
-	uint64_t r = random64() >> 32;
+	static const struct delays delays = {
+		.of = 4096, .sleep = 1, .yield = 15, .spin = 240, .sleep_us = 1000, .turns = 1024};
 
-	if (r % 4096 == 0)
-		usleep(500);
-	else if (r % 256 == 0)
-		sched_yield();
-	else if (r % 16 == 0)
-		for (unsigned int i = 0; i < ((r >> 16) & 0x3ff); i++)
-			__asm__ volatile("" ::: "memory");
+	dice_delay(&dice, &delays);
 }
 
 static uint64_t hash_range(unsigned long first, unsigned long last, uint64_t version)
@@ -122,7 +114,7 @@ static void object_drop(struct object *object)
 static bool delay_or_fail(void)
 {
 	random_delay();
-	if ((random64() >> 32) & 0xfff)
+	if (below(4096))
 		return false;
 	atomic_fetch_add(&failed_allocations, 1);
 	return true;
@@ -131,8 +123,8 @@ static bool delay_or_fail(void)
 /* Short before publishing and after it: readers are to come between. */
 static void delay_at_publication(void)
 {
-	if ((random64() >> 32) % 64 == 0)
-		usleep(50);
+	if (below(64) == 0)
+		sleep_us(50);
 	else
 		random_delay();
 }
@@ -163,11 +155,11 @@ static int write_tree(unsigned long a, unsigned long b, struct object *object)
 	MA_STATE(mas, &tree, a, b);
 	int ret;
 
-	if (!object && a == 0 && b == ULONG_MAX && random64() % 2) {
+	if (!object && a == 0 && b == ULONG_MAX && below(2)) {
 		mtree_destroy(&tree);
 		return 0;
 	}
-	if (random64() % 2)
+	if (below(2))
 		return mtree_store_range(&tree, a, b, object, GFP_KERNEL);
 	ret = mas_preallocate(&mas, object, GFP_KERNEL);
 	if (!ret)
@@ -179,28 +171,28 @@ static void write_once(void)
 {
 	static struct object *touched[MAPLE_MODEL_RANGES];
 	uint64_t version = maple_history_completed() + 1;
-	unsigned long a = random64() % MAPLE_HISTORY_INDICES, b = a + random64() % 8, low, high;
+	unsigned long a = below(MAPLE_HISTORY_INDICES), b = a + below(8), low, high;
 	struct maple_range r;
 	struct object *object = NULL;
 	unsigned int count;
 
 	/* Mostly short ranges, now and then one over many nodes, seldom all. */
-	if (random64() % 512 == 0)
-		b = random64() % MAPLE_HISTORY_INDICES;
+	if (below(512) == 0)
+		b = below(MAPLE_HISTORY_INDICES);
 	if (b >= MAPLE_HISTORY_INDICES)
 		b = MAPLE_HISTORY_INDICES - 1;
 	low = maple_history_index(a < b ? a : b);
 	high = maple_history_index(a < b ? b : a);
-	if (random64() % 8192 == 0) {
+	if (below(8192) == 0) {
 		low = 0;
 		high = ULONG_MAX;
 	}
 	/* Often exactly what is there: a store into one slot. */
-	if (random64() % 3 == 0 && maple_model_find(&model, low, low, &r)) {
+	if (below(3) == 0 && maple_model_find(&model, low, low, &r)) {
 		low = r.first;
 		high = r.last;
 	}
-	if (random64() % 3 && high - low < ULONG_MAX / 2) {
+	if (below(3) && high - low < ULONG_MAX / 2) {
 		object = calloc(1, sizeof(*object));
 		if (!object)
 			return;
@@ -232,7 +224,7 @@ static void write_once(void)
 
 static void *writer(void *arg)
 {
-	random_state = (uintptr_t)arg;
+	dice = dice_of((uintptr_t)arg);
 	while (!atomic_load(&stop)) {
 		pthread_mutex_lock(&writers_lock);
 		write_once();
@@ -275,7 +267,7 @@ struct seen {
 
 static void iterate(struct seen *seen)
 {
-	bool up = random64() % 2, slow = random64() % 4 == 0;
+	bool up = below(2), slow = below(4) == 0;
 	MA_STATE(mas, &tree, up ? 0 : ULONG_MAX, up ? 0 : ULONG_MAX);
 	unsigned long next = mas.index;
 	uint64_t from, to, hash = 0;
@@ -321,11 +313,11 @@ static void iterate(struct seen *seen)
 
 static void look_up(void)
 {
-	unsigned long index = maple_history_index(random64() % MAPLE_HISTORY_INDICES);
+	unsigned long index = maple_history_index(below(MAPLE_HISTORY_INDICES));
 	uint64_t from, to, version;
 	struct object *object;
 
-	if (random64() % 2)
+	if (below(2))
 		index = atomic_load_explicit(&busy_index, memory_order_relaxed);
 
 	samara_rcu_read_lock();
@@ -346,7 +338,7 @@ static void *reader(void *arg)
 {
 	struct seen *seen = malloc(sizeof(*seen));
 
-	random_state = (uintptr_t)arg;
+	dice = dice_of((uintptr_t)arg);
 	while (seen && !atomic_load(&stop)) {
 		iterate(seen);
 		for (int i = 0; i < 100; i++)
@@ -357,14 +349,6 @@ static void *reader(void *arg)
 }
 
 /* ---- The test -------------------------------------------------------------------------------- */
-
-static int number, failed;
-
-static void report(bool good, const char *kind, const char *name)
-{
-	printf("%sok %d - %s: %s\n", good ? "" : "not ", ++number, kind, name);
-	failed |= !good;
-}
 
 static void print_ages(void)
 {
@@ -392,12 +376,14 @@ static void start_anew(void)
 	memset(object_ages, 0, sizeof(object_ages));
 }
 
-static bool everybody_got_on(void)
+static bool everybody_got_on(const void *arg)
 {
+	(void)arg;
 	return iterations && look_ups && object_ages[0] && maple_history_completed();
 }
 
-static bool run(const char *kind, unsigned int flags, const char *walker, unsigned int ms)
+static void run(struct tap *tap, const char *kind, unsigned int flags, const char *walker,
+		unsigned int ms)
 {
 	pthread_t threads[READERS + WRITERS];
 	const struct maple_history_counts *counts = &maple_history_counts;
@@ -413,15 +399,10 @@ static bool run(const char *kind, unsigned int flags, const char *walker, unsign
 	atomic_store(&stop, false);
 	for (uintptr_t i = 0; i < READERS + WRITERS; i++) {
 		if (pthread_create(&threads[i], NULL, i < WRITERS ? writer : reader,
-				   (void *)(i + 1))) {
-			printf("Bail out! no thread\n");
-			return false;
-		}
+				   (void *)(i + 1)))
+			tap_bail_out("no thread");
 	}
-	usleep(ms * 1000);
-	/* A busy machine may need longer for a little of everything. */
-	for (unsigned int late = 0; late < 120000 && !everybody_got_on(); late++)
-		usleep(1000);
+	torture_for(ms / 1e3, everybody_got_on, NULL);
 	atomic_store(&stop, true);
 	for (int i = 0; i < READERS + WRITERS; i++)
 		pthread_join(threads[i], NULL);
@@ -437,14 +418,15 @@ static bool run(const char *kind, unsigned int flags, const char *walker, unsign
 	       stats.nodes, stats.height, counts->wrong_states, counts->wrong_values, wrong_tiles,
 	       counts->not_logged);
 	print_ages();
-	report(iterations && !counts->wrong_states && !wrong_tiles, kind,
-	       flags & MT_FLAGS_SNAPSHOT
-		       ? "each iteration is one state between start and end of its section"
-		       : "the ranges of an iteration lie side by side");
-	report(look_ups && !counts->wrong_values && !changed_objects, kind,
-	       "each value was there between start and end of its section");
-	report(object_ages[0] && !object_ages[2], kind, "no view is older than one grace period");
-	report(maple_history_completed() && valid, kind, "the structure is valid");
+	tap_report(tap, iterations && !counts->wrong_states && !wrong_tiles, "%s: %s", kind,
+		   flags & MT_FLAGS_SNAPSHOT
+			   ? "each iteration is one state between start and end of its section"
+			   : "the ranges of an iteration lie side by side");
+	tap_report(tap, look_ups && !counts->wrong_values && !changed_objects,
+		   "%s: each value was there between start and end of its section", kind);
+	tap_report(tap, object_ages[0] && !object_ages[2],
+		   "%s: no view is older than one grace period", kind);
+	tap_report(tap, maple_history_completed() && valid, "%s: the structure is valid", kind);
 
 	mtree_destroy(&tree);
 	for (unsigned long at = 0; maple_model_find(&model, at, ULONG_MAX, &r); at = r.last + 1) {
@@ -458,9 +440,8 @@ static bool run(const char *kind, unsigned int flags, const char *walker, unsign
 	/* Twice: the first round of callbacks makes the second one. */
 	samara_rcu_barrier();
 	samara_rcu_barrier();
-	report(mtree_empty(&tree) && !tree.ma_slab && !objects_alive, kind,
-	       "no node and no entry is left");
-	return true;
+	tap_report(tap, mtree_empty(&tree) && !tree.ma_slab && !objects_alive,
+		   "%s: no node and no entry is left", kind);
 }
 
 int main(int argc, char **argv)
@@ -475,13 +456,11 @@ int main(int argc, char **argv)
 		{"snapshots", MT_FLAGS_SNAPSHOT, "avx512"},
 	};
 	unsigned int seconds = argc > 1 ? (unsigned int)atoi(argv[1]) : 6;
+	struct tap tap = {0};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	printf("1..15\n");
 	maple_poison_nodes = true;
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		if (!run(kinds[i].kind, kinds[i].flags, kinds[i].walker, seconds * 1000 / 3))
-			return 1;
-	}
-	return failed;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		run(&tap, kinds[i].kind, kinds[i].flags, kinds[i].walker, seconds * 1000 / 3);
+	return tap_end(&tap);
 }
