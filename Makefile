@@ -40,7 +40,7 @@ MM_SRC   := $(filter-out mm/lock_%.c,$(wildcard mm/*.c)) mm/lock_$(LOCK).c
 DEV_SRC  := $(wildcard devices/*.c)
 VMM_SRC  := $(filter-out vmm/main.c vmm/inject_wrap.c $(if $(filter 0,$(LIBVIRT)),vmm/domain_xml%.c,vmm/domain_none.c),$(wildcard vmm/*.c))
 TEST_SRC := $(wildcard tests/unit/*.c tests/torture/*.c tests/kvm/*.c)
-TESTLIB_SRC := $(filter-out tests/lib/straw_%,$(wildcard tests/lib/*.c))
+TESTLIB_SRC := $(filter-out tests/lib/straw_%,$(wildcard tests/lib/*.c tests/torture/*/*.c))
 TESTS    := $(TEST_SRC:%.c=$(B)/%)
 
 CPPFLAGS := -Iinclude -I. -I$(O) -D_GNU_SOURCE -DSAMARA_VERSION='"$(VERSION)"'
