@@ -9,7 +9,8 @@ meminfo() {
 # keeps up to the zone's low watermark of them (zone_highsize() in mm/page_alloc.c: all of it with one CPU) and
 # lets none go while the CPU is idle. After a balloon was emptied into a guest of 704 MiB they were 37,016 KiB.
 available() {
-	echo $(($(meminfo MemAvailable) + 4 * ($(sed -n 's/^ *count: *//p' /proc/zoneinfo | tr '\n' '+') 0)))
+	kept=$(sed -n 's/^ *count: *//p' /proc/zoneinfo | tr '\n' '+')
+	echo $(($(meminfo MemAvailable) + 4 * (${kept}0)))
 }
 
 # Blocks of memory that are online, in MiB. (Boot memory is in blocks as well.)
