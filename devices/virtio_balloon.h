@@ -113,34 +113,44 @@ unsigned int virtio_balloon_poll_interval(struct virtio_balloon *balloon);
  *
  * The guest may write there at any time, and then they do: a hint is of use to somebody who knows
  * what was written since hinting was started (a snapshot or a migration with a dirty log), and to
- * nobody else. So nothing is discarded (virtio 1.2, 5.5.6.5). The range is as the driver gave it:
- * any address, any length but 0, no overflow.
+ * nobody else. So nothing is discarded (virtio 1.2, 5.5.6.5). Linux does so, too: while it keeps
+ * the pages for us, its shrinker frees them again whenever memory is short, and whoever gets them
+ * writes to them; no word of that comes to us. The range is as the driver gave it: any address, any
+ * length but 0.
  *
- * Context: the balloon's worker.
+ * Context: the balloon's worker, with the balloon's lock held: must not call the balloon.
  */
 typedef void virtio_balloon_hint_fn(void *arg, gpa_t gpa, uint64_t size_bytes);
 
 /**
- * virtio_balloon_start_hints() - have the guest name its free pages
- * @hint: called for each range, until the hints are ended
+ * typedef virtio_balloon_hints_over_fn - no hint comes any more; the round is still to be ended
+ * @complete: the guest has named all that it has; false: it was reset, or its driver was
  *
- * The guest keeps the pages until virtio_balloon_end_hints().
+ * Context: the balloon's worker, or who resets it; as above.
+ */
+typedef void virtio_balloon_hints_over_fn(void *arg, bool complete);
+
+/**
+ * virtio_balloon_start_hints() - have the guest name its free pages
+ * @hint: called for each range, until @over
+ * @over: called once, unless the hints are ended before
+ *
+ * The guest keeps the pages until virtio_balloon_end_hints(). Nothing says when it has them back:
+ * a round that follows at once may find some of them kept still, and not name these.
  *
  * Context: Any thread; may sleep until a request is done.
- * Return: 0, -EOPNOTSUPP (the guest's driver cannot).
+ * Return: 0, -EBUSY (another round has not been ended), -EOPNOTSUPP (the guest's driver cannot).
  */
 int virtio_balloon_start_hints(struct virtio_balloon *balloon, virtio_balloon_hint_fn *hint,
-			       void *arg, struct samara_error *err);
-
-/* Whether the guest has named all of them. */
-bool virtio_balloon_hints_complete(struct virtio_balloon *balloon);
+			       virtio_balloon_hints_over_fn *over, void *arg,
+			       struct samara_error *err);
 
 /**
  * virtio_balloon_end_hints() - let the guest have its pages back
  *
- * No hint comes once it has returned.
+ * No function of the round's is called once it has returned.
  *
- * Context: Any thread but the balloon's worker; may sleep until a hint is taken.
+ * Context: Who has started them; not the balloon's worker. May sleep until a hint is taken.
  */
 void virtio_balloon_end_hints(struct virtio_balloon *balloon);
 

@@ -20,6 +20,15 @@ static void set_command(struct virtio_balloon *balloon, uint32_t id)
 				 &field, sizeof(field), true);
 }
 
+/* Context: holds the lock. */
+static void tell_over(struct balloon_hints *hints, bool complete)
+{
+	if (hints->hint && !hints->told)
+		hints->over(hints->arg, complete);
+	hints->told = true;
+	hints->begun = false;
+}
+
 /* What the driver says of the pages to come. Context: holds the lock. */
 static void take_id(struct virtio_balloon *balloon, uint32_t id)
 {
@@ -27,13 +36,11 @@ static void take_id(struct virtio_balloon *balloon, uint32_t id)
 
 	if (!hints->hint)
 		return;
-	if (id == VIRTIO_BALLOON_CMD_ID_STOP) {
-		hints->complete = hints->begun;
-		hints->begun = false;
-	} else {
+	if (id != VIRTIO_BALLOON_CMD_ID_STOP)
 		/* Those of an earlier round are of no use. */
-		hints->begun = id == hints->id;
-	}
+		hints->begun = id == hints->id && !hints->told;
+	else if (hints->begun)
+		tell_over(hints, true);
 }
 
 /* Context: holds the lock. */
@@ -81,42 +88,49 @@ int balloon_hints_work(struct virtio_balloon *balloon, struct samara_error *err)
 void balloon_hints_reset(struct virtio_balloon *balloon)
 {
 	pthread_mutex_lock(&balloon->lock);
-	/* The next driver knows of no round; whoever wanted the hints has had them all. */
-	balloon->hints.begun = false;
-	balloon->hints.complete = balloon->hints.hint;
+	/* The next driver knows of no round. */
+	tell_over(&balloon->hints, false);
 	set_command(balloon, VIRTIO_BALLOON_CMD_ID_STOP);
 	pthread_mutex_unlock(&balloon->lock);
 }
 
-int virtio_balloon_start_hints(struct virtio_balloon *balloon, virtio_balloon_hint_fn *hint,
-			       void *arg, struct samara_error *err)
+/* Context: holds the lock, so a reset comes before, or ends the round. */
+static int check_startable(struct virtio_balloon *balloon, struct samara_error *err)
 {
+	if (balloon->hints.hint)
+		return samara_error_set(err, -EBUSY,
+					"%s: the guest is naming its free pages already",
+					balloon->config.name);
 	if (!virtio_device_accepted(balloon->device, VIRTIO_BALLOON_F_FREE_PAGE_HINT))
 		return samara_error_set(err, -EOPNOTSUPP,
 					"%s: the guest has no driver that names its free pages",
 					balloon->config.name);
+	return 0;
+}
+
+int virtio_balloon_start_hints(struct virtio_balloon *balloon, virtio_balloon_hint_fn *hint,
+			       virtio_balloon_hints_over_fn *over, void *arg,
+			       struct samara_error *err)
+{
+	int ret;
+
 	pthread_mutex_lock(&balloon->lock);
+	ret = check_startable(balloon, err);
+	if (ret)
+		goto unlock;
 	/* 0 and 1 mean something else. */
 	if (++balloon->last_hint_id <= VIRTIO_BALLOON_CMD_ID_DONE)
 		balloon->last_hint_id = VIRTIO_BALLOON_CMD_ID_DONE + 1;
 	balloon->hints = (struct balloon_hints){
 		.hint = hint,
+		.over = over,
 		.arg = arg,
 		.id = balloon->last_hint_id,
 	};
 	set_command(balloon, balloon->hints.id);
+unlock:
 	pthread_mutex_unlock(&balloon->lock);
-	return 0;
-}
-
-bool virtio_balloon_hints_complete(struct virtio_balloon *balloon)
-{
-	bool complete;
-
-	pthread_mutex_lock(&balloon->lock);
-	complete = balloon->hints.complete;
-	pthread_mutex_unlock(&balloon->lock);
-	return complete;
+	return ret;
 }
 
 void virtio_balloon_end_hints(struct virtio_balloon *balloon)

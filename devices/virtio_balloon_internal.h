@@ -26,10 +26,11 @@ enum balloon_complaint {
 /* struct virtio_balloon's hints. */
 struct balloon_hints {
 	virtio_balloon_hint_fn *hint; /* NULL: nobody wants any */
+	virtio_balloon_hints_over_fn *over;
 	void *arg;
-	uint32_t id;   /* of the round that was asked for */
-	bool begun;    /* the driver has answered with it */
-	bool complete; /* the driver has no more */
+	uint32_t id; /* of the round that was asked for */
+	bool begun;  /* the driver has answered with it */
+	bool told;   /* @over was called */
 };
 
 /**

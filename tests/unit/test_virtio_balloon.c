@@ -56,6 +56,7 @@ struct fixture {
 	uint64_t changed; /* atomic */
 	unsigned int hints;
 	struct chain_segment hint[16];
+	unsigned int overs, completes;
 };
 
 static void note_report(void *arg, const char *line)
@@ -606,6 +607,21 @@ static void note_hint(void *arg, gpa_t gpa, uint64_t size_bytes)
 	f->hint[f->hints++] = (struct chain_segment){gpa, size_bytes};
 }
 
+static void note_over(void *arg, bool complete)
+{
+	struct fixture *f = arg;
+
+	f->overs++;
+	f->completes += complete;
+}
+
+static int start_hints(struct fixture *f)
+{
+	struct samara_error err;
+
+	return virtio_balloon_start_hints(f->balloon, note_hint, note_over, f, &err);
+}
+
 static void send_id(struct fixture *f, uint32_t id)
 {
 	send(f, HINTS, &id, sizeof(id));
@@ -630,12 +646,11 @@ static uint32_t command(struct fixture *f)
 static void test_hints(void **state)
 {
 	struct fixture *f = *state;
-	struct samara_error err;
 	uint32_t id;
 
-	assert_int_equal(virtio_balloon_start_hints(f->balloon, note_hint, f, &err), -EOPNOTSUPP);
+	assert_int_equal(start_hints(f), -EOPNOTSUPP);
 	start(f, ALL & ~BIT(VIRTIO_BALLOON_F_FREE_PAGE_HINT), 0);
-	assert_int_equal(virtio_balloon_start_hints(f->balloon, note_hint, f, &err), -EOPNOTSUPP);
+	assert_int_equal(start_hints(f), -EOPNOTSUPP);
 	start(f, ALL, 0);
 	fill(f, 0, 16);
 	assert_int_equal(command(f), VIRTIO_BALLOON_CMD_ID_STOP);
@@ -644,9 +659,13 @@ static void test_hints(void **state)
 	send_hint(f, 0, 1);
 	assert_int_equal(f->hints, 0);
 
-	assert_int_equal(virtio_balloon_start_hints(f->balloon, note_hint, f, &err), 0);
+	assert_int_equal(start_hints(f), 0);
 	id = command(f);
 	assert_true(id > VIRTIO_BALLOON_CMD_ID_DONE);
+	assert_int_equal(start_hints(f), -EBUSY);
+	assert_int_equal(command(f), id);
+	send_id(f, VIRTIO_BALLOON_CMD_ID_STOP); /* of a round before */
+	assert_int_equal(f->overs, 0);
 	send_hint(f, 0, 1); /* of no round */
 	send_id(f, id - 1); /* of another one */
 	send_hint(f, 1, 1);
@@ -654,10 +673,15 @@ static void test_hints(void **state)
 	send_id(f, id);
 	send_hint(f, 2, 3);
 	send_hint(f, 8, 1);
-	assert_false(virtio_balloon_hints_complete(f->balloon));
+	assert_int_equal(f->overs, 0);
 	send_id(f, VIRTIO_BALLOON_CMD_ID_STOP);
-	send_hint(f, 9, 1); /* too late */
-	assert_true(virtio_balloon_hints_complete(f->balloon));
+	assert_int_equal(f->completes, 1);
+	/* Too late, and none is told of anything twice. */
+	send_hint(f, 9, 1);
+	send_id(f, id);
+	send_hint(f, 9, 1);
+	send_id(f, VIRTIO_BALLOON_CMD_ID_STOP);
+	assert_int_equal(f->overs, 1);
 	assert_int_equal(f->hints, 2);
 	assert_int_equal(f->hint[0].gpa, PAGES + 2 * PAGE);
 	assert_int_equal(f->hint[0].length_bytes, 3 * PAGE);
@@ -671,12 +695,24 @@ static void test_hints(void **state)
 	/* A hint is no discard. */
 	for (unsigned int i = 0; i < 16; i++)
 		expect_page(f, i, true);
-	/* Another round has another number, and a reset ends it. */
-	assert_int_equal(virtio_balloon_start_hints(f->balloon, note_hint, f, &err), 0);
+	/* Another round has another number, and no hint comes after a reset. */
+	assert_int_equal(start_hints(f), 0);
 	assert_int_not_equal(command(f), id);
+	id = command(f);
+	send_id(f, id);
 	start(f, ALL, 0);
-	assert_true(virtio_balloon_hints_complete(f->balloon));
+	assert_int_equal(f->overs, 2);
+	assert_int_equal(f->completes, 1);
 	assert_int_equal(command(f), VIRTIO_BALLOON_CMD_ID_STOP);
+	send_id(f, id);
+	send_hint(f, 2, 3);
+	assert_int_equal(f->hints, 2);
+	assert_int_equal(start_hints(f), -EBUSY);
+	virtio_balloon_end_hints(f->balloon);
+	/* And it is nobody's any more. */
+	start(f, ALL, 0);
+	assert_int_equal(f->overs, 2);
+	assert_int_equal(start_hints(f), 0);
 	virtio_balloon_end_hints(f->balloon);
 }
 
