@@ -5,6 +5,7 @@
 #include <linux/virtio_balloon.h>
 
 #include "vmm/balloon.h"
+#include "vmm/free_pages.h"
 #include "vmm/virtio_counters.h"
 
 /* Immutable after balloon_create(). */
@@ -44,6 +45,15 @@ static uint64_t get(void *arg)
 
 	virtio_balloon_get(balloon->device, &state);
 	return left_bytes(balloon, state.actual_bytes);
+}
+
+static int ask_free(void *arg, const struct free_pages_request *request, struct free_pages *out,
+		    struct samara_error *err)
+{
+	const struct balloon *balloon = arg;
+
+	return free_pages_ask(balloon->device, memory_devices_config(balloon->config.devices)->mm,
+			      request, out, err);
 }
 
 static void changed(void *arg, uint64_t actual_bytes)
@@ -186,7 +196,8 @@ int balloon_create(const struct balloon_config *config, struct balloon **out,
 	if (!balloon)
 		return samara_error_set(err, -ENOMEM, "balloon: out of memory");
 	balloon->config = *config;
-	balloon->control = (struct vm_balloon){.set = set, .get = get, .device = balloon};
+	balloon->control = (struct vm_balloon){
+		.set = set, .get = get, .ask_free = ask_free, .device = balloon};
 	ret = virtio_balloon_create(&setup, &balloon->device, err);
 	if (!ret)
 		ret = qom_add(machine->qom, BALLOON_PATH, "virtio-balloon-device", properties,

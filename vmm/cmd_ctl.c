@@ -173,9 +173,9 @@ static int show_status(const json_t *result, struct samara_error *err)
 	return 0;
 }
 
-static int show_json(const json_t *result, struct samara_error *err)
+int ctl_show_json(const json_t *value, struct samara_error *err)
 {
-	if (json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY))
+	if (json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY))
 		return no_memory(err);
 	putchar('\n');
 	return 0;
@@ -376,7 +376,7 @@ static int run_raw(const char *path, int count, char **words)
 		json_decref(command);
 		return usage_error(&err);
 	}
-	status = run(path, command, show_json);
+	status = run(path, command, ctl_show_json);
 	json_decref(command);
 	return status;
 }
@@ -397,7 +397,7 @@ static int run_verb(const char *path, const struct verb *verb, int count, char *
 		fputs("samara ctl: out of memory\n", stderr);
 		return SAMARA_EXIT_FAILURE;
 	}
-	status = run(path, command, as_json ? show_json : verb->show);
+	status = run(path, command, as_json ? ctl_show_json : verb->show);
 	json_decref(command);
 	return status;
 }

@@ -21,6 +21,9 @@ uint64_t ctl_number(const json_t *object, const char *key);
 /* A size in the largest binary unit that it is a multiple of. */
 void ctl_format_size(char *text, size_t text_bytes, uint64_t bytes);
 
+/* A reply as it came, for --json. Return: 0, -ENOMEM. */
+int ctl_show_json(const json_t *value, struct samara_error *err);
+
 struct ctl_column {
 	const char *name;
 	bool right;

@@ -56,14 +56,6 @@ static int show_devices(const json_t *devices, struct samara_error *err)
 	return ret ? samara_error_set(err, ret, "out of memory") : 0;
 }
 
-static int show_json(const json_t *value, struct samara_error *err)
-{
-	if (json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY))
-		return samara_error_set(err, -ENOMEM, "out of memory");
-	putchar('\n');
-	return 0;
-}
-
 static int devices(const char *path, int count, char **list, struct samara_error *err)
 {
 	struct qmp_client *client = NULL;
@@ -77,7 +69,7 @@ static int devices(const char *path, int count, char **list, struct samara_error
 	if (!ret)
 		ret = ctl_run(client, "query-memory-devices", NULL, &result, err);
 	if (!ret)
-		ret = words.json ? show_json(result, err) : show_devices(result, err);
+		ret = words.json ? ctl_show_json(result, err) : show_devices(result, err);
 	json_decref(result);
 	qmp_client_close(client);
 	return ret;
@@ -115,6 +107,8 @@ const struct ctl_verb ctl_long_verbs[] = {
 	{"unplug", "ID", 1, ctl_unplug, "ask the guest for a DIMM back, wait until it is"},
 	{"resize", "SIZE", 1, ctl_resize, "give the guest that much memory in all (virtio-mem)"},
 	{"balloon", "SIZE", 1, ctl_balloon, "have the guest give the host what it has beyond SIZE"},
+	{"free", "[--timeout S] [--json]", 0, ctl_free,
+	 "ask the guest how much memory is free (its balloon's driver)"},
 	{"devices", "[--json]", 0, devices, "list memory devices"},
 	{"events", "", 0, events, "print what happens, a line of JSON each, until the VM ends"},
 	{NULL, NULL, 0, NULL, NULL},

@@ -65,5 +65,6 @@ int ctl_plug(const char *path, int count, char **words, struct samara_error *err
 int ctl_unplug(const char *path, int count, char **words, struct samara_error *err);
 int ctl_resize(const char *path, int count, char **words, struct samara_error *err);
 int ctl_balloon(const char *path, int count, char **words, struct samara_error *err);
+int ctl_free(const char *path, int count, char **words, struct samara_error *err);
 
 #endif

@@ -198,6 +198,13 @@ static void send_held(struct qmp_server *server, uint64_t until_ms)
 
 /* ---- A client's worker ----------------------------------------------------------------------- */
 
+bool qmp_client_gone(const struct qmp_session *session)
+{
+	struct pollfd fd = {.fd = session->fd};
+
+	return poll(&fd, 1, 0) > 0 && fd.revents & (POLLHUP | POLLERR);
+}
+
 static void *work(void *arg)
 {
 	struct qmp_client *client = arg;
@@ -265,6 +272,7 @@ static void add_client(struct qmp_server *server, int fd)
 	client->server = server;
 	client->fd = fd;
 	client->session.vm = server->vm;
+	client->session.fd = fd;
 	pthread_cond_init(&client->wake, NULL);
 	if (start_thread(&client->worker, work, client))
 		goto free;

@@ -50,6 +50,7 @@ struct qmp_arg {
  */
 struct qmp_session {
 	struct vm *vm;
+	int fd;          /* of its connection, for qmp_client_gone() */
 	bool negotiated; /* qmp_capabilities is done: commands are taken, events are sent */
 };
 
@@ -119,8 +120,9 @@ struct qmp_event {
 /* The command tables, each ended by an entry without a name; ended by NULL (qmp_commands.c). */
 extern const struct qmp_command *const qmp_command_tables[];
 
-/* Those about memory devices (qmp_memory.c). */
+/* Those about memory devices (qmp_memory.c), and about the balloon (qmp_balloon.c). */
 extern const struct qmp_command qmp_memory_commands[];
+extern const struct qmp_command qmp_balloon_commands[];
 
 /* The events, by enum vm_event; ended by an entry without a name (qmp_event.c). */
 extern const struct qmp_event qmp_events[];
@@ -137,6 +139,12 @@ const json_t *qmp_value(const struct qmp_call *call, const char *name);
 
 /* The value, or @missing if it was not given. */
 bool qmp_bool(const struct qmp_call *call, const char *name, bool missing);
+
+/*
+ * Whether nobody is there any more to read the reply, for commands that wait: the connection was
+ * closed. One that only its sending side was shut down of is not.
+ */
+bool qmp_client_gone(const struct qmp_session *session);
 
 /* A number that may be past JSON's (jansson's) signed 64 bits: those as a string, which we read. */
 json_t *qmp_number(uint64_t value);

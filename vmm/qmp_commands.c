@@ -349,4 +349,5 @@ static const struct qmp_command commands[] = {
 	COMMAND(NULL, NULL, NULL),
 };
 
-const struct qmp_command *const qmp_command_tables[] = {commands, qmp_memory_commands, NULL};
+const struct qmp_command *const qmp_command_tables[] = {commands, qmp_memory_commands,
+							qmp_balloon_commands, NULL};

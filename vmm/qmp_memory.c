@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QMP commands about memory that comes and goes as devices: backends, devices, their properties,
- * the balloon. A further kind of device is a row in the table `drivers`.
+ * QMP commands about memory that comes and goes as devices: backends, devices, their properties. A
+ * further kind of device is a row in the table `drivers`.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -385,46 +385,6 @@ static int query_acpi_ospm_status(struct qmp_call *call)
 	return qmp_answer(call, list);
 }
 
-/* ---- The balloon ----------------------------------------------------------------------------- */
-
-static const struct qmp_arg balloon_args[] = {MEMBER("value", SIZE), END};
-static const struct qmp_arg balloon_members[] = {MEMBER("actual", SIZE), END};
-static const struct qmp_arg balloon_result = {NULL, QMP_ARG_OBJECT, false, NULL, balloon_members};
-
-static int need_balloon(struct qmp_call *call, const struct vm_balloon **balloon)
-{
-	*balloon = vm_get_balloon(call->vm);
-	if (*balloon)
-		return 0;
-	call->error_class = "DeviceNotActive";
-	return samara_error_set(&call->err, -ENODEV, "No balloon device has been activated");
-}
-
-static int set_balloon(struct qmp_call *call)
-{
-	const struct vm_balloon *balloon;
-	uint64_t bytes = qmp_size(call, "value");
-	int ret = need_balloon(call, &balloon);
-
-	if (!ret && !bytes)
-		ret = samara_error_set(
-			&call->err, -EINVAL,
-			"Parameter 'value' expects a size: how much memory the guest "
-			"shall keep");
-	return ret ? ret : balloon->set(balloon->device, bytes, &call->err);
-}
-
-static int query_balloon(struct qmp_call *call)
-{
-	const struct vm_balloon *balloon;
-	int ret = need_balloon(call, &balloon);
-
-	if (ret)
-		return ret;
-	return qmp_answer(call,
-			  json_pack("{s:o}", "actual", qmp_number(balloon->get(balloon->device))));
-}
-
 /* ---- The table ------------------------------------------------------------------------------- */
 
 #define COMMAND(name, args, run)                         \
@@ -451,7 +411,5 @@ const struct qmp_command qmp_memory_commands[] = {
 	QUERY("query-memory-devices", NULL, query_memory_devices, &devices_result),
 	QUERY("query-memory-size-summary", NULL, query_memory_size_summary, &summary_result),
 	QUERY("query-acpi-ospm-status", NULL, query_acpi_ospm_status, &osts_result),
-	COMMAND("balloon", balloon_args, set_balloon),
-	QUERY("query-balloon", NULL, query_balloon, &balloon_result),
 	COMMAND(NULL, NULL, NULL),
 };

@@ -102,6 +102,8 @@ struct virtio_mem;
 struct qom;
 struct memory_devices;
 struct dimms;
+struct free_pages;
+struct free_pages_request;
 
 /* Where its memory is, and may come. Lives as long. Context: Does not sleep. */
 const struct layout *vm_layout(const struct vm *vm);
@@ -118,12 +120,15 @@ struct dimms *vm_dimms(struct vm *vm);
  * struct vm_balloon - how the VM's balloon is asked; immutable
  * @set: how much memory the guest shall have; it may take long, or never come to it
  * @get: how much it has now
+ * @ask_free: how much of that is free, as free_pages_ask(), which takes its time
  *
- * Context of both: any thread; they do not sleep for long.
+ * Context of @set and @get: any thread; they do not sleep for long.
  */
 struct vm_balloon {
 	int (*set)(void *device, uint64_t bytes, struct samara_error *err);
 	uint64_t (*get)(void *device);
+	int (*ask_free)(void *device, const struct free_pages_request *request,
+			struct free_pages *out, struct samara_error *err);
 	void *device;
 };
 
