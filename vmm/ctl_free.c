@@ -16,7 +16,7 @@ static void show_free(const json_t *result, double seconds)
 	ctl_format_size(grown, sizeof(grown), ctl_number(result, "grown"));
 	printf("the guest names %s as free, in %" PRIu64 " range%s, the largest of %s (%.1f s)\n",
 	       free, ranges, ranges == 1 ? "" : "s", largest, seconds);
-	printf("%s of it are present on the host; by naming it the guest has touched %s\n",
+	printf("%s of it are present on the host, where the guest grew by %s as it named it\n",
 	       populated, grown);
 }
 

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
+#include <linux/virtio_config.h>
 
 /* How often @check is called. */
 #define TICK_MS   50
@@ -160,8 +161,19 @@ static bool wait_a_tick(struct round *round, uint64_t ms)
 	return over;
 }
 
-static int wait_until_over(struct round *round, const struct free_pages_request *request,
-			   struct samara_error *err)
+/* Return: 0: go on. */
+static int check(struct virtio_balloon *balloon, const struct free_pages_request *request,
+		 struct samara_error *err)
+{
+	if (virtio_device_status(virtio_balloon_device(balloon)) & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return samara_error_set(err, -EIO,
+					"the guest's driver broke the rules: its balloon needs a "
+					"reset");
+	return request->check(request->arg, err);
+}
+
+static int wait_until_over(struct round *round, struct virtio_balloon *balloon,
+			   const struct free_pages_request *request, struct samara_error *err)
 {
 	const uint64_t deadline_ms = now_ms() + request->timeout_ms;
 	int ret = 0;
@@ -171,7 +183,7 @@ static int wait_until_over(struct round *round, const struct free_pages_request 
 
 		if (wait_a_tick(round, left_ms < TICK_MS ? left_ms : TICK_MS))
 			return 0;
-		ret = request->check(request->arg, err);
+		ret = check(balloon, request, err);
 		if (ret)
 			return ret;
 		if (!left_ms)
@@ -242,7 +254,7 @@ static int ask(struct round *round, struct virtio_balloon *balloon, struct guest
 
 	if (ret)
 		return ret;
-	ret = wait_until_over(round, request, err);
+	ret = wait_until_over(round, balloon, request, err);
 	if (!ret)
 		ret = look(round, err);
 	after = populated_bytes(mm);

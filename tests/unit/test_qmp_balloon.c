@@ -377,6 +377,25 @@ static void a_reset_ends_it(void **state)
 	close(fd);
 }
 
+static void a_driver_that_breaks_the_rules_is_not_waited_for(void **state)
+{
+	static const struct driver_buffer over_the_end = {UINT64_MAX - PAGE + 1, 2 * PAGE, true};
+	int fd = peer_greet();
+
+	(void)state;
+	load_driver();
+	peer_say(fd, ASK_FOR("3600"));
+	say_id(wait_round());
+	driver_add(&straw_guest.queue, &over_the_end, 1, 0);
+	driver_write(&straw_guest.mmio, VIRTIO_MMIO_QUEUE_NOTIFY, HINTS);
+	hear_error(fd, "broke the rules");
+	assert_int_equal(command(), VIRTIO_BALLOON_CMD_ID_DONE);
+	peer_expect_error(fd, ASK_FOR("3600"), "GenericError", "broke the rules");
+	load_driver();
+	expect_round(fd);
+	close(fd);
+}
+
 static void a_guest_that_is_stopped_names_nothing(void **state)
 {
 	int fd = peer_greet();
@@ -495,6 +514,7 @@ int main(void)
 		TEST(a_guest_that_says_nothing_is_not_waited_for),
 		TEST(one_round_at_a_time),
 		TEST(a_reset_ends_it),
+		TEST(a_driver_that_breaks_the_rules_is_not_waited_for),
 		TEST(a_guest_that_is_stopped_names_nothing),
 		TEST(a_client_that_is_gone_leaves_no_round),
 		TEST(the_end_of_the_vm_is_the_end_of_it),
