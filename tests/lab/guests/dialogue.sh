@@ -35,7 +35,7 @@ less_than() {
 }
 # available_is TEST KB: as test has it, -gt or -lt.
 available_is() {
-	[ "$(available)" "$1" "$2" ]
+	test "$(available)" "$1" "$2"
 }
 online_is() {
 	[ "$(online)" -eq "$1" ]
