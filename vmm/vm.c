@@ -345,7 +345,7 @@ int vm_run(struct vm *vm, enum vm_end *end, struct samara_error *err)
 
 /* ---- Control --------------------------------------------------------------------------------- */
 
-static int check_alive(struct vm *vm, struct samara_error *err)
+int vm_check_alive(struct vm *vm, struct samara_error *err)
 {
 	if (atomic_load(&vm->state) == VM_SHUTDOWN)
 		return samara_error_set(err, -EINVAL, "the VM has ended");
@@ -357,7 +357,7 @@ int vm_pause(struct vm *vm, struct samara_error *err)
 	int ret;
 
 	pthread_mutex_lock(&vm->control);
-	ret = check_alive(vm, err);
+	ret = vm_check_alive(vm, err);
 	if (!ret && !vm->paused) {
 		if (vm->threads)
 			ret = vm_machine_pause(vm, err);
@@ -378,7 +378,7 @@ int vm_resume(struct vm *vm, struct samara_error *err)
 	int ret;
 
 	pthread_mutex_lock(&vm->control);
-	ret = check_alive(vm, err);
+	ret = vm_check_alive(vm, err);
 	if (!ret && vm->paused) {
 		vm->paused = false;
 		vm_virtio_resume(vm);

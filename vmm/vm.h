@@ -148,7 +148,8 @@ const struct vm_balloon *vm_get_balloon(struct vm *vm);
  *
  * Context: Any thread but vCPUs'; may sleep, starts a thread.
  * Return: 0, -ENOSPC (no virtio slot is free, or no room), -EOPNOTSUPP (the backend is of a kind that
- * cannot come and go by blocks), or as memory_device_init() and virtio_mem_create().
+ * cannot come and go by blocks), -EINVAL (the VM has ended, too), or as memory_device_init() and
+ * virtio_mem_create().
  */
 int vm_add_virtio_mem(struct vm *vm, const struct virtio_mem_options *options, const char *memdev,
 		      gpa_t gpa, struct samara_error *err);
@@ -158,7 +159,8 @@ int vm_add_virtio_mem(struct vm *vm, const struct virtio_mem_options *options, c
  * @id: its id or path
  *
  * Context: Any thread but vCPUs'; may sleep.
- * Return: 0, -ENOENT (no such device, and no error set), -EBUSY (it has memory, or a driver).
+ * Return: 0, -ENOENT (no such device, and no error set), -EINVAL (the VM has ended), -EBUSY (it has
+ * memory, or a driver).
  */
 int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err);
 

@@ -98,6 +98,9 @@ void vm_fail(struct vm *vm, int code, const char *fmt, ...) __attribute__((forma
 /* The same with an error that is there already. */
 void vm_fail_with(struct vm *vm, const struct samara_error *error);
 
+/* Return: 0, -EINVAL: the VM has ended. Context: @control held, for it to stay so. */
+int vm_check_alive(struct vm *vm, struct samara_error *err);
+
 /* A line about a guest that misbehaves, to stderr. @arg: not used. Context: any thread. */
 void vm_warn(void *arg, const char *line);
 
@@ -113,7 +116,7 @@ void vm_devices_stop(struct vm *vm);
 /*
  * vm_virtio.c: the virtio devices, and their places in the address map. Place: before memory is
  * created. Create, destroy, reset, connect: as those of vm_devices.c. Stop: the VM has ended, nothing
- * is told any more. Pause, resume: @control held.
+ * is told any more; takes @control. Pause, resume: @control held.
  */
 int vm_virtio_place(struct vm *vm, struct samara_error *err);
 int vm_virtio_create(struct vm *vm, struct samara_error *err);

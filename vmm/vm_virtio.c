@@ -330,10 +330,13 @@ void vm_virtio_resume(struct vm *vm)
 			virtio_device_resume(vm->devices.virtio->slots[i].device);
 }
 
+/* Under @control: a device_del that came before the end may still be at its work. */
 void vm_virtio_stop(struct vm *vm)
 {
+	pthread_mutex_lock(&vm->control);
 	virtio_presence_stop(vm->devices.virtio->presence);
 	vm_virtio_pause(vm);
+	pthread_mutex_unlock(&vm->control);
 }
 
 /* ---- While it runs --------------------------------------------------------------------------- */
@@ -376,9 +379,8 @@ int vm_add_virtio_mem(struct vm *vm, const struct virtio_mem_options *options, c
 	int ret;
 
 	pthread_mutex_lock(&vm->control);
-	if (atomic_load(&vm->state) == VM_SHUTDOWN)
-		ret = samara_error_set(err, -EINVAL, "the VM has ended");
-	else
+	ret = vm_check_alive(vm, err);
+	if (!ret)
 		ret = add_mem(vm, options, memdev, gpa, err);
 	pthread_mutex_unlock(&vm->control);
 	return ret;
@@ -411,17 +413,28 @@ static void remove_mem(struct vm *vm, struct slot *slot)
 	clear_slot(vm, slot);
 }
 
-int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err)
+/* @control held. */
+static int find_and_remove(struct vm *vm, const char *id, struct samara_error *err)
 {
-	struct slot *slot;
-	int ret = -ENOENT;
+	struct slot *slot = find_mem(vm->devices.virtio, id);
+	int ret;
 
-	pthread_mutex_lock(&vm->control);
-	slot = find_mem(vm->devices.virtio, id);
-	if (slot)
+	if (!slot)
+		return -ENOENT;
+	ret = vm_check_alive(vm, err);
+	if (!ret)
 		ret = virtio_memory_check_unpluggable(slot->memory, err);
 	if (!ret)
 		remove_mem(vm, slot);
+	return ret;
+}
+
+int vm_remove_virtio_mem(struct vm *vm, const char *id, struct samara_error *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&vm->control);
+	ret = find_and_remove(vm, id, err);
 	pthread_mutex_unlock(&vm->control);
 	return ret;
 }
