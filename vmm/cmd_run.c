@@ -287,7 +287,7 @@ static void end_by_signal(struct signals *signals, int number)
 		_exit(EXIT_SIGNAL + number);
 	}
 	signals->ended_by = number;
-	vm_quit(signals->vm);
+	vm_quit(signals->vm, VM_CAUSE_HOST_SIGNAL);
 	pthread_mutex_unlock(&signals->lock);
 }
 

@@ -133,7 +133,7 @@ static int system_powerdown(struct qmp_call *call)
 
 static int quit(struct qmp_call *call)
 {
-	vm_quit(call->vm);
+	vm_quit(call->vm, VM_CAUSE_HOST_QMP_QUIT);
 	return 0;
 }
 

@@ -20,7 +20,21 @@
 		name, QMP_ARG_##type, true, NULL, NULL \
 	}
 
-static const struct qmp_arg by_whom[] = {MEMBER("guest", BOOL), MEMBER("reason", STRING), END};
+/* By enum vm_cause. */
+static const char *const causes[] = {
+	[VM_CAUSE_NONE] = "none",
+	[VM_CAUSE_HOST_ERROR] = "host-error",
+	[VM_CAUSE_HOST_QMP_QUIT] = "host-qmp-quit",
+	[VM_CAUSE_HOST_QMP_SYSTEM_RESET] = "host-qmp-system-reset",
+	[VM_CAUSE_HOST_SIGNAL] = "host-signal",
+	[VM_CAUSE_HOST_UI] = "host-ui",
+	[VM_CAUSE_GUEST_SHUTDOWN] = "guest-shutdown",
+	[VM_CAUSE_GUEST_RESET] = "guest-reset",
+	NULL,
+};
+
+static const struct qmp_arg why[] = {
+	MEMBER("guest", BOOL), {"reason", QMP_ARG_ENUM, false, causes, NULL}, END};
 
 static const struct qmp_arg panicked[] = {MEMBER("action", STRING), END};
 
@@ -44,8 +58,8 @@ static const struct qmp_arg balloon[] = {MEMBER("actual", SIZE), END};
 const struct qmp_event qmp_events[] = {
 	[VM_EVENT_STOP] = {"STOP", NULL},
 	[VM_EVENT_RESUME] = {"RESUME", NULL},
-	[VM_EVENT_RESET] = {"RESET", by_whom},
-	[VM_EVENT_SHUTDOWN] = {"SHUTDOWN", by_whom},
+	[VM_EVENT_RESET] = {"RESET", why},
+	[VM_EVENT_SHUTDOWN] = {"SHUTDOWN", why},
 	[VM_EVENT_POWERDOWN] = {"POWERDOWN", NULL},
 	[VM_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", panicked},
 	[VM_EVENT_ACPI_OST] = {"ACPI_DEVICE_OST", ost},
@@ -64,11 +78,9 @@ static json_t *data(const struct vm_notice *notice)
 
 	switch (notice->event) {
 	case VM_EVENT_RESET:
-		return json_pack("{s:b, s:s}", "guest", notice->by_guest, "reason",
-				 notice->by_guest ? "guest-reset" : "host-qmp-system-reset");
 	case VM_EVENT_SHUTDOWN:
-		return json_pack("{s:b, s:s}", "guest", notice->by_guest, "reason",
-				 notice->by_guest ? "guest-shutdown" : "host-qmp-quit");
+		return json_pack("{s:b, s:s}", "guest", notice->cause >= VM_CAUSE_GUEST_SHUTDOWN,
+				 "reason", causes[notice->cause]);
 	case VM_EVENT_GUEST_PANICKED:
 		return json_pack("{s:s}", "action", "run");
 	case VM_EVENT_ACPI_OST:

@@ -293,7 +293,7 @@ void stress_linux_guest_end(struct stress_linux_guest *guest)
 {
 	if (guest->started) {
 		if (guest->vm)
-			vm_quit(guest->vm);
+			vm_quit(guest->vm, VM_CAUSE_HOST_UI);
 		pthread_join(guest->thread, NULL);
 	}
 	vm_destroy(guest->vm);

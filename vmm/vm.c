@@ -58,8 +58,11 @@ void vm_request_poweroff(struct vm *vm)
 	vm_request(vm, VM_REQUEST_POWEROFF);
 }
 
-void vm_quit(struct vm *vm)
+void vm_quit(struct vm *vm, enum vm_cause cause)
 {
+	int none = VM_CAUSE_NONE;
+
+	atomic_compare_exchange_strong(&vm->quit_cause, &none, cause);
 	vm_request(vm, VM_REQUEST_QUIT);
 }
 
@@ -231,18 +234,24 @@ void vm_notify(struct vm *vm, const struct vm_notice *notice)
 		vm->listeners[i].fn(notice, vm->listeners[i].arg);
 }
 
-static void tell(struct vm *vm, enum vm_event event, bool by_guest)
+static void tell(struct vm *vm, enum vm_event event, enum vm_cause cause)
 {
-	const struct vm_notice notice = {.event = event, .by_guest = by_guest};
+	const struct vm_notice notice = {.event = event, .cause = cause};
 
 	vm_notify(vm, &notice);
+}
+
+static enum vm_cause reset_cause(unsigned int requests)
+{
+	return requests & VM_REQUEST_RESET_GUEST ? VM_CAUSE_GUEST_RESET
+						 : VM_CAUSE_HOST_QMP_SYSTEM_RESET;
 }
 
 /*
  * What the vCPUs of the former life have asked for goes with them; what the host asks for from now
  * on is for the next one.
  */
-static int reset(struct vm *vm, bool by_guest, struct samara_error *err)
+static int reset(struct vm *vm, enum vm_cause cause, struct samara_error *err)
 {
 	int ret;
 
@@ -260,7 +269,7 @@ static int reset(struct vm *vm, bool by_guest, struct samara_error *err)
 	if (!ret)
 		ret = vm_machine_start(vm, err);
 	if (!ret)
-		tell(vm, VM_EVENT_RESET, by_guest);
+		tell(vm, VM_EVENT_RESET, cause);
 	pthread_mutex_unlock(&vm->control);
 	return ret ? samara_error_prefix(err, "reset") : 0;
 }
@@ -306,12 +315,27 @@ static enum vm_end serve(struct vm *vm)
 		if (requests & VM_REQUEST_RESET) {
 			if (vm->config->no_reboot)
 				return VM_END_RESET;
-			if (reset(vm, requests & VM_REQUEST_RESET_GUEST, &error))
+			if (reset(vm, reset_cause(requests), &error))
 				vm_fail_with(vm, &error);
 			continue;
 		}
 		wait_for_request(vm);
 	}
+}
+
+static enum vm_cause end_cause(struct vm *vm, enum vm_end end)
+{
+	switch (end) {
+	case VM_END_POWEROFF:
+		return VM_CAUSE_GUEST_SHUTDOWN;
+	case VM_END_RESET:
+		return reset_cause(atomic_load(&vm->requests));
+	case VM_END_QUIT:
+		return (enum vm_cause)atomic_load(&vm->quit_cause);
+	case VM_END_ERROR:
+		break;
+	}
+	return VM_CAUSE_HOST_ERROR;
 }
 
 static int finish(struct vm *vm, enum vm_end end, struct samara_error *err)
@@ -321,7 +345,7 @@ static int finish(struct vm *vm, enum vm_end end, struct samara_error *err)
 	pthread_mutex_lock(&vm->control);
 	vm_machine_stop(vm);
 	atomic_store(&vm->state, VM_SHUTDOWN);
-	tell(vm, VM_EVENT_SHUTDOWN, end == VM_END_POWEROFF || end == VM_END_RESET);
+	tell(vm, VM_EVENT_SHUTDOWN, end_cause(vm, end));
 	pthread_mutex_unlock(&vm->control);
 	vm_devices_stop(vm);
 
@@ -366,7 +390,7 @@ int vm_pause(struct vm *vm, struct samara_error *err)
 		vm->paused = !ret;
 		if (vm->threads && !ret) {
 			atomic_store(&vm->state, VM_PAUSED);
-			tell(vm, VM_EVENT_STOP, false);
+			tell(vm, VM_EVENT_STOP, VM_CAUSE_NONE);
 		}
 	}
 	pthread_mutex_unlock(&vm->control);
@@ -385,7 +409,7 @@ int vm_resume(struct vm *vm, struct samara_error *err)
 		if (vm->threads) {
 			vm_machine_resume(vm);
 			atomic_store(&vm->state, VM_RUNNING);
-			tell(vm, VM_EVENT_RESUME, false);
+			tell(vm, VM_EVENT_RESUME, VM_CAUSE_NONE);
 		}
 	}
 	pthread_mutex_unlock(&vm->control);

@@ -25,7 +25,7 @@ enum vm_state {
 /* Why a VM ended. */
 enum vm_end {
 	VM_END_POWEROFF, /* by the guest */
-	VM_END_RESET,    /* by the guest, with no_reboot */
+	VM_END_RESET,    /* by guest or host, with no_reboot */
 	VM_END_QUIT,     /* vm_quit() */
 	VM_END_ERROR,    /* KVM or the guest did what can't go on; the error says what */
 };
@@ -73,14 +73,15 @@ int vm_resume(struct vm *vm, struct samara_error *err);
 /**
  * vm_request_reset(), vm_request_poweroff(), vm_quit() - ask vm_run() to reset or end the VM
  * @by_guest: the guest asked, and not the host
+ * @cause: a VM_CAUSE_HOST_*, for those who hear of the end; the first one counts
  *
  * Carried out after the call has returned.
  *
  * Context: Does not sleep; any thread, vCPUs' included; not signal handlers.
  */
 void vm_request_reset(struct vm *vm, bool by_guest);
-void vm_request_poweroff(struct vm *vm); /* the guest asked */
-void vm_quit(struct vm *vm);             /* the host asked */
+void vm_request_poweroff(struct vm *vm);          /* the guest asked */
+void vm_quit(struct vm *vm, enum vm_cause cause); /* the host asked */
 
 /**
  * vm_powerdown() - press the power button: what comes of it is the guest's to decide

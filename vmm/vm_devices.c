@@ -25,7 +25,7 @@ static void guest_poweroff(void *arg)
 
 static void guest_panicked(void *arg)
 {
-	const struct vm_notice notice = {.event = VM_EVENT_GUEST_PANICKED, .by_guest = true};
+	const struct vm_notice notice = {.event = VM_EVENT_GUEST_PANICKED};
 
 	vm_notify(arg, &notice);
 }
@@ -56,7 +56,7 @@ static void console_space(void *arg)
 
 static void console_quit(void *arg)
 {
-	vm_quit(arg);
+	vm_quit(arg, VM_CAUSE_HOST_UI);
 }
 
 static int create_irq(struct irq *irq, struct samara_error *err)

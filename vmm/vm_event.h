@@ -2,15 +2,14 @@
 #ifndef VMM_VM_EVENT_H
 #define VMM_VM_EVENT_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* What listeners of a VM hear of. */
 enum vm_event {
 	VM_EVENT_STOP, /* paused */
 	VM_EVENT_RESUME,
-	VM_EVENT_RESET,          /* by guest or host */
-	VM_EVENT_SHUTDOWN,       /* ends: guest power-off, quit */
+	VM_EVENT_RESET,          /* cause */
+	VM_EVENT_SHUTDOWN,       /* cause: it ends */
 	VM_EVENT_GUEST_PANICKED, /* the guest says so; it runs on */
 	VM_EVENT_POWERDOWN,      /* the power button was pressed */
 
@@ -22,9 +21,24 @@ enum vm_event {
 	VM_EVENT_BALLOON_CHANGED,       /* size_bytes: memory that the guest has left */
 };
 
+/*
+ * Why a VM ends or is reset: those of QEMU's ShutdownCause (qapi/run-state.json) that there are here,
+ * in its order, so the guest's doings come last.
+ */
+enum vm_cause {
+	VM_CAUSE_NONE,
+	VM_CAUSE_HOST_ERROR, /* KVM or the guest did what can't go on */
+	VM_CAUSE_HOST_QMP_QUIT,
+	VM_CAUSE_HOST_QMP_SYSTEM_RESET,
+	VM_CAUSE_HOST_SIGNAL,
+	VM_CAUSE_HOST_UI, /* a key at the console, or the program that has the VM */
+	VM_CAUSE_GUEST_SHUTDOWN,
+	VM_CAUSE_GUEST_RESET,
+};
+
 /**
  * struct vm_notice - one event; what it does not name in its comment above is zero
- * @by_guest: the guest's doing, for RESET and SHUTDOWN
+ * @cause: for RESET and SHUTDOWN
  * @device: the id it was given; NULL: none, or the slot is empty
  * @path: its QOM path
  * @source, @status: arguments of _OST (ACPI 6.4, 6.3.5)
@@ -32,7 +46,7 @@ enum vm_event {
  */
 struct vm_notice {
 	enum vm_event event;
-	bool by_guest;
+	enum vm_cause cause;
 	const char *device;
 	const char *path;
 	unsigned int slot;

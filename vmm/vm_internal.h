@@ -75,6 +75,7 @@ struct vm {
 	struct vm_devices devices;             /* I */
 	int wake_fd;                           /* I: an eventfd; @requests has changed */
 	atomic_uint requests;                  /* A: VM_REQUEST_* */
+	atomic_int quit_cause;                 /* A: enum vm_cause of the first vm_quit() */
 	atomic_int state;                      /* A: enum vm_state; written under @control */
 	atomic_int *tids;                      /* A: of the vCPU threads, one per vCPU */
 	pthread_mutex_t control;

@@ -45,6 +45,12 @@ static void skip_without_kvm(void)
 #define KERNEL_BYTES 0x800
 
 static const uint8_t loops[] = {0xeb, 0xfe};
+/* mov $0x600, %dx; mov $0x34, %al; out %al, %dx: the sleep control register, S5; then it loops. */
+static const uint8_t powers_off[] = {0x66, 0xba, 0x00, 0x06, 0xb0, 0x34, 0xee, 0xeb, 0xfe};
+/* mov $0xfe, %al; out %al, $0x64: the keyboard controller's reset line; then it loops. */
+static const uint8_t resets[] = {0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe};
+/* mov $0xd0100000, %eax; jmp *%rax: no instructions are there, nor memory, and KVM gives up. */
+static const uint8_t fails[] = {0xb8, 0x00, 0x00, 0x10, 0xd0, 0xff, 0xe0};
 
 static void put(uint8_t *kernel, unsigned int offset, uint64_t value, unsigned int bytes)
 {
@@ -193,6 +199,25 @@ static void wait_until_runs(struct run *run)
 	assert_int_equal(vm_get_state(run->vm), VM_RUNNING);
 }
 
+/* The first of its kind. */
+static struct vm_notice wait_for_notice(struct run *run, enum vm_event event)
+{
+	const struct timespec until = patience();
+	struct vm_notice found;
+	unsigned int i = 0;
+
+	pthread_mutex_lock(&run->lock);
+	for (;;) {
+		while (i == run->count)
+			wait_a_while(run, &until);
+		found = run->notices[i++];
+		if (found.event == event)
+			break;
+	}
+	pthread_mutex_unlock(&run->lock);
+	return found;
+}
+
 /* Wait until it has ended by itself, or by what was asked. It is still there to be asked. */
 static void wait_for_end(struct run *run)
 {
@@ -205,6 +230,114 @@ static void tear_down(struct run *run)
 	vm_config_free(&run->config);
 	pthread_cond_destroy(&run->changed);
 	pthread_mutex_destroy(&run->lock);
+}
+
+/* ---- How it ends --------------------------------------------------------------------------------- */
+
+/* What the next life is told of, and the end: by the guest's own doing. */
+static void a_guests_doings_are_told_as_such(void **state)
+{
+	struct run run;
+
+	(void)state;
+	skip_without_kvm();
+	set_up(&run, powers_off, sizeof(powers_off));
+	begin(&run);
+	wait_for_end(&run);
+	assert_int_equal(run.ret, 0);
+	assert_int_equal(run.end, VM_END_POWEROFF);
+	assert_int_equal(wait_for_notice(&run, VM_EVENT_SHUTDOWN).cause, VM_CAUSE_GUEST_SHUTDOWN);
+	tear_down(&run);
+
+	set_up(&run, resets, sizeof(resets));
+	begin(&run);
+	assert_int_equal(wait_for_notice(&run, VM_EVENT_RESET).cause, VM_CAUSE_GUEST_RESET);
+	vm_quit(run.vm, VM_CAUSE_HOST_QMP_QUIT);
+	wait_for_end(&run);
+	tear_down(&run);
+
+	set_up(&run, resets, sizeof(resets));
+	run.config.no_reboot = true;
+	begin(&run);
+	wait_for_end(&run);
+	assert_int_equal(run.end, VM_END_RESET);
+	assert_int_equal(wait_for_notice(&run, VM_EVENT_SHUTDOWN).cause, VM_CAUSE_GUEST_RESET);
+	tear_down(&run);
+}
+
+static void a_hosts_doings_are_told_as_such(void **state)
+{
+	static const enum vm_cause causes[] = {VM_CAUSE_HOST_QMP_QUIT, VM_CAUSE_HOST_SIGNAL,
+					       VM_CAUSE_HOST_UI};
+	struct run run;
+
+	(void)state;
+	skip_without_kvm();
+	for (unsigned int i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
+		begin_looping(&run);
+		vm_request_reset(run.vm, false);
+		assert_int_equal(wait_for_notice(&run, VM_EVENT_RESET).cause,
+				 VM_CAUSE_HOST_QMP_SYSTEM_RESET);
+		vm_quit(run.vm, causes[i]);
+		/* The first one counts. */
+		vm_quit(run.vm, VM_CAUSE_HOST_QMP_SYSTEM_RESET);
+		wait_for_end(&run);
+		assert_int_equal(run.ret, 0);
+		assert_int_equal(run.end, VM_END_QUIT);
+		assert_int_equal(wait_for_notice(&run, VM_EVENT_SHUTDOWN).cause, causes[i]);
+		tear_down(&run);
+	}
+
+	set_up(&run, loops, sizeof(loops));
+	run.config.no_reboot = true;
+	begin(&run);
+	vm_request_reset(run.vm, false);
+	wait_for_end(&run);
+	assert_int_equal(run.end, VM_END_RESET);
+	assert_int_equal(wait_for_notice(&run, VM_EVENT_SHUTDOWN).cause,
+			 VM_CAUSE_HOST_QMP_SYSTEM_RESET);
+	tear_down(&run);
+}
+
+static void an_error_is_told_as_such(void **state)
+{
+	struct run run;
+
+	(void)state;
+	skip_without_kvm();
+	set_up(&run, fails, sizeof(fails));
+	begin(&run);
+	wait_for_end(&run);
+	assert_true(run.ret < 0);
+	assert_non_null(strstr(run.error.text, "vCPU 0 at rip"));
+	assert_int_equal(run.end, VM_END_ERROR);
+	assert_int_equal(wait_for_notice(&run, VM_EVENT_SHUTDOWN).cause, VM_CAUSE_HOST_ERROR);
+	tear_down(&run);
+}
+
+static void pause_and_resume_are_told(void **state)
+{
+	struct samara_error err = {0};
+	struct run run;
+
+	(void)state;
+	skip_without_kvm();
+	begin_looping(&run);
+	wait_until_runs(&run);
+	assert_int_equal(vm_pause(run.vm, &err), 0);
+	assert_int_equal(vm_pause(run.vm, &err), 0);
+	assert_int_equal(run.count, 1);
+	assert_int_equal(run.notices[0].event, VM_EVENT_STOP);
+	assert_int_equal(vm_resume(run.vm, &err), 0);
+	assert_int_equal(vm_resume(run.vm, &err), 0);
+	assert_int_equal(run.count, 2);
+	assert_int_equal(run.notices[1].event, VM_EVENT_RESUME);
+	vm_quit(run.vm, VM_CAUSE_HOST_QMP_QUIT);
+	wait_for_end(&run);
+	assert_int_equal(vm_resume(run.vm, &err), -EINVAL);
+	assert_int_equal(run.count, 3);
+	assert_int_equal(run.notices[2].event, VM_EVENT_SHUTDOWN);
+	tear_down(&run);
 }
 
 /* ---- Devices that come and go -------------------------------------------------------------------- */
@@ -239,7 +372,7 @@ static void an_ended_vm_lets_no_device_come_or_go(void **state)
 	begin_looping(&run);
 	assert_int_equal(add_backend(&run, "m0"), 0);
 	assert_int_equal(add_mem(&run, "m0", &err), 0);
-	vm_quit(run.vm);
+	vm_quit(run.vm, VM_CAUSE_HOST_QMP_QUIT);
 	wait_for_end(&run);
 	assert_int_equal(vm_remove_virtio_mem(run.vm, "vm0", &err), -EINVAL);
 	assert_non_null(strstr(err.text, "the VM has ended"));
@@ -278,7 +411,7 @@ static void a_vm_may_end_while_devices_come_and_go(void **state)
 		assert_int_equal(pthread_create(&thread, NULL, come_and_go, &run), 0);
 		wait_until_runs(&run);
 		usleep(i * 500);
-		vm_quit(run.vm);
+		vm_quit(run.vm, VM_CAUSE_HOST_QMP_QUIT);
 		wait_for_end(&run);
 		pthread_join(thread, NULL);
 		assert_int_equal(run.ret, 0);
@@ -289,6 +422,10 @@ static void a_vm_may_end_while_devices_come_and_go(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_guests_doings_are_told_as_such),
+		cmocka_unit_test(a_hosts_doings_are_told_as_such),
+		cmocka_unit_test(an_error_is_told_as_such),
+		cmocka_unit_test(pause_and_resume_are_told),
 		cmocka_unit_test(an_ended_vm_lets_no_device_come_or_go),
 		cmocka_unit_test(a_vm_may_end_while_devices_come_and_go),
 	};

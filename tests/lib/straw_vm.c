@@ -48,9 +48,9 @@ void vm_request_reset(struct vm *vm, bool by_guest)
 		tell(vm, VM_EVENT_RESET);
 }
 
-void vm_quit(struct vm *vm)
+void vm_quit(struct vm *vm, enum vm_cause cause)
 {
-	tell(vm, VM_EVENT_SHUTDOWN);
+	straw_tell(&(struct vm_notice){.event = VM_EVENT_SHUTDOWN, .cause = cause}, vm);
 	vm->quits++;
 }
 

@@ -170,12 +170,33 @@ end() {
 	[ $status = $((128 + $(kill -l "$1"))) ]
 }
 
+# hear: into $scratch/events what the control socket tells from here on, in $listener
+hear() {
+	"$samara" ctl "$scratch/sock" events >"$scratch/events" 2>&1 &
+	listener=$!
+	wait_for 60 told_of_resume
+}
+told_of_resume() {
+	"$samara" ctl "$scratch/sock" stop && "$samara" ctl "$scratch/sock" cont && sleep 0.1 &&
+		grep -q '"RESUME"' "$scratch/events"
+}
+
+# heard REASON: it was the last that was told
+heard() {
+	wait "$listener"
+	tail -n 1 "$scratch/events" | grep -Eq "\"SHUTDOWN\".*\"guest\": ?false, ?\"reason\": ?\"$1\""
+}
+
 # Shells start background jobs with SIGINT and SIGQUIT ignored; samara honours that.
 set -m
 for signal in TERM INT HUP QUIT KILL SEGV ABRT; do
 	start LOOP --serial null && end $signal
 	report $? "SIG$signal: no process and no socket stays, status of a shell"
 done
+start LOOP --serial null && hear && end TERM && heard host-signal
+report $? "the control socket tells of an end by a signal"
+start LOOP --serial null && hear && "$samara" ctl "$scratch/sock" quit && wait $pid && heard host-qmp-quit
+report $? "the control socket tells of an end by quit"
 start FLOOD --serial pty && grep -q '^samara: serial port: /dev/pts/' "$scratch/err" && sleep 0.5 &&
 	end TERM
 report $? "SIGTERM ends it while nobody reads its pseudo-terminal"
@@ -203,8 +224,8 @@ set +m
 
 if command -v expect >/dev/null; then
 	: >"$scratch/out"
-	for how in keys poweroff TERM INT HUP QUIT KILL SEGV ABRT TSTP STOP; do
-		timeout 600 tests/run/terminal.exp "$samara" "$scratch/ECHO" $how 2>"$scratch/err"
+	for how in keys told poweroff TERM INT HUP QUIT KILL SEGV ABRT TSTP STOP; do
+		timeout 600 tests/run/terminal.exp "$samara" "$scratch/ECHO" $how "$scratch/sock" 2>"$scratch/err"
 		report $? "on a terminal: $how"
 	done
 else

@@ -213,7 +213,7 @@ static void memory_commands_reach_the_manager(void **state)
 static void queries_answer(void **state)
 {
 	int fd = peer_greet();
-	json_t *result, *region;
+	json_t *result, *region, *version;
 
 	(void)state;
 	result = peer_query(fd, "query-cpus-fast");
@@ -237,6 +237,15 @@ static void queries_answer(void **state)
 	assert_int_equal(json_integer_value(json_object_get(result, "mmio-reads")), 11);
 	assert_int_equal(json_integer_value(json_object_get(result, "pio-nowhere")), 22);
 	assert_string_equal(peer_text_at(result, "last-nothing-gpa", NULL), "0xffffffffffffffff");
+	json_decref(result);
+
+	/* As the greeting has it. */
+	result = peer_query(fd, "query-version");
+	version = json_object_get(result, "qemu");
+	assert_true(json_integer_value(json_object_get(version, "major")) > 0);
+	assert_true(json_is_integer(json_object_get(version, "minor")));
+	assert_true(json_is_integer(json_object_get(version, "micro")));
+	assert_non_null(strstr(peer_text_at(result, "package", NULL), "samara"));
 	json_decref(result);
 
 	result = peer_query(fd, "query-name");
@@ -272,6 +281,11 @@ static void commands_are_listed(void **state)
 	close(fd);
 }
 
+static void tell_by(enum vm_event event, enum vm_cause cause)
+{
+	straw_tell(&(struct vm_notice){.event = event, .cause = cause}, &straw);
+}
+
 static void events_reach_all_that_negotiated(void **state)
 {
 	int one = peer_greet(), two = peer_greet(), mute = peer_dial();
@@ -292,7 +306,7 @@ static void events_reach_all_that_negotiated(void **state)
 	peer_expect_ok(two, "{\"execute\":\"cont\"}");
 	peer_expect_ok(two, "{\"execute\":\"system_reset\"}");
 	assert_int_equal(straw.resets, 1);
-	straw_tell(&(struct vm_notice){.event = VM_EVENT_SHUTDOWN, .by_guest = true}, &straw);
+	tell_by(VM_EVENT_SHUTDOWN, VM_CAUSE_GUEST_SHUTDOWN);
 	event = peer_hear(two);
 	assert_string_equal(peer_text_at(event, "event", NULL), "SHUTDOWN");
 	assert_true(json_is_true(json_object_get(json_object_get(event, "data"), "guest")));
@@ -301,6 +315,66 @@ static void events_reach_all_that_negotiated(void **state)
 	close(one);
 	close(two);
 	close(mute);
+}
+
+static void expect_cause(int fd, const char *event, bool guest, const char *reason)
+{
+	json_t *message = peer_hear(fd), *data = json_object_get(message, "data");
+
+	assert_string_equal(peer_text_at(message, "event", NULL), event);
+	assert_true(json_is_boolean(json_object_get(data, "guest")));
+	assert_int_equal(json_is_true(json_object_get(data, "guest")), guest);
+	assert_string_equal(peer_text_at(data, "reason", NULL), reason);
+	json_decref(message);
+}
+
+/* The words are QEMU's (qapi/run-state.json). */
+static void ends_and_resets_say_why(void **state)
+{
+	int fd = peer_greet();
+
+	(void)state;
+	tell_by(VM_EVENT_SHUTDOWN, VM_CAUSE_HOST_ERROR);
+	expect_cause(fd, "SHUTDOWN", false, "host-error");
+	tell_by(VM_EVENT_SHUTDOWN, VM_CAUSE_HOST_QMP_QUIT);
+	expect_cause(fd, "SHUTDOWN", false, "host-qmp-quit");
+	tell_by(VM_EVENT_SHUTDOWN, VM_CAUSE_HOST_QMP_SYSTEM_RESET);
+	expect_cause(fd, "SHUTDOWN", false, "host-qmp-system-reset");
+	tell_by(VM_EVENT_SHUTDOWN, VM_CAUSE_HOST_SIGNAL);
+	expect_cause(fd, "SHUTDOWN", false, "host-signal");
+	tell_by(VM_EVENT_SHUTDOWN, VM_CAUSE_HOST_UI);
+	expect_cause(fd, "SHUTDOWN", false, "host-ui");
+	tell_by(VM_EVENT_SHUTDOWN, VM_CAUSE_GUEST_SHUTDOWN);
+	expect_cause(fd, "SHUTDOWN", true, "guest-shutdown");
+	tell_by(VM_EVENT_SHUTDOWN, VM_CAUSE_GUEST_RESET);
+	expect_cause(fd, "SHUTDOWN", true, "guest-reset");
+	tell_by(VM_EVENT_RESET, VM_CAUSE_GUEST_RESET);
+	expect_cause(fd, "RESET", true, "guest-reset");
+	tell_by(VM_EVENT_RESET, VM_CAUSE_HOST_QMP_SYSTEM_RESET);
+	expect_cause(fd, "RESET", false, "host-qmp-system-reset");
+	/* QMP's own quit names itself. */
+	peer_say(fd, "{\"execute\":\"quit\"}");
+	expect_cause(fd, "SHUTDOWN", false, "host-qmp-quit");
+	close(fd);
+}
+
+static void stop_and_cont_are_told(void **state)
+{
+	int fd = peer_greet(), other = peer_greet();
+	json_t *event;
+
+	(void)state;
+	peer_expect_ok(other, "{\"execute\":\"stop\"}");
+	event = peer_hear(fd);
+	assert_string_equal(peer_text_at(event, "event", NULL), "STOP");
+	json_decref(event);
+	peer_expect_ok(other, "{\"execute\":\"cont\"}");
+	event = peer_hear(fd);
+	assert_string_equal(peer_text_at(event, "event", NULL), "RESUME");
+	assert_null(json_object_get(event, "data"));
+	json_decref(event);
+	close(other);
+	close(fd);
 }
 
 static void quit_is_answered_before_the_end(void **state)
@@ -335,6 +409,8 @@ int main(void)
 		QMP_TEST(queries_answer),
 		QMP_TEST(commands_are_listed),
 		QMP_TEST(events_reach_all_that_negotiated),
+		QMP_TEST(ends_and_resets_say_why),
+		QMP_TEST(stop_and_cont_are_told),
 		QMP_TEST(quit_is_answered_before_the_end),
 	};
 

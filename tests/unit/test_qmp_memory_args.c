@@ -233,6 +233,19 @@ static void check_list(const json_t *schema, const json_t *list)
 	json_array_foreach(list, i, member) check_type(schema, member, "type");
 }
 
+/* The reasons of an event are words that it declares. */
+static void check_causes(const json_t *schema, const char *event)
+{
+	const json_t *type = find_named(schema, event, "event"), *reason;
+
+	type = find_named(schema, peer_text_at((json_t *)type, "arg-type", NULL), "object");
+	reason = json_array_get(json_object_get(type, "members"), 1);
+	assert_string_equal(peer_text_at((json_t *)reason, "name", NULL), "reason");
+	reason = find_named(schema, peer_text_at((json_t *)reason, "type", NULL), "enum");
+	assert_non_null(reason);
+	assert_int_equal(json_array_size(json_object_get(reason, "values")), 8);
+}
+
 static void the_schema_is_whole(void **state)
 {
 	static const char *const events[] = {"RESUME",           "STOP",
@@ -270,6 +283,8 @@ static void the_schema_is_whole(void **state)
 		find_named(schema, peer_text_at((json_t *)object_add, "arg-type", NULL), "object");
 	assert_string_equal(peer_text_at((json_t *)object_add, "tag", NULL), "qom-type");
 	assert_int_equal(json_array_size(json_object_get(object_add, "variants")), 3);
+	check_causes(schema, "SHUTDOWN");
+	check_causes(schema, "RESET");
 	json_decref(schema);
 	json_decref(commands);
 	close(fd);
