@@ -251,6 +251,20 @@ void virtio_device_resume(struct virtio_device *device)
 	virtio_device_kick(device);
 }
 
+void virtio_device_hold(struct virtio_device *device)
+{
+	pthread_mutex_lock(&device->lock);
+	virtio_device_stop_work(device);
+	pthread_mutex_unlock(&device->lock);
+}
+
+void virtio_device_release(struct virtio_device *device)
+{
+	pthread_mutex_lock(&device->lock);
+	virtio_device_let_work(device);
+	pthread_mutex_unlock(&device->lock);
+}
+
 void virtio_device_get_counters(const struct virtio_device *device,
 				struct virtio_device_counters *counters)
 {

@@ -106,6 +106,16 @@ void virtio_device_reset(struct virtio_device *device);
 void virtio_device_pause(struct virtio_device *device);
 void virtio_device_resume(struct virtio_device *device);
 
+/**
+ * virtio_device_hold(), virtio_device_release() - keep the worker out of the model; let it in again
+ *
+ * As a pause does, but apart from it: neither a resume nor a reset lets it in. Requests are kept.
+ *
+ * Context: hold: may sleep until the worker is done with a request.
+ */
+void virtio_device_hold(struct virtio_device *device);
+void virtio_device_release(struct virtio_device *device);
+
 /* Wake the worker. Context: Does not sleep; any thread. */
 void virtio_device_kick(struct virtio_device *device);
 

@@ -42,7 +42,7 @@ struct virtio_device {
 	bool working;         /* l: the worker is in the model */
 	bool ending;          /* l: the worker shall end */
 	bool paused;          /* l */
-	atomic_uint stopping; /* a: how many wait for @idle; changed under @lock */
+	atomic_uint stopping; /* a: how many keep the worker out; changed under @lock */
 	uint64_t accepted;    /* w: features */
 	uint8_t status;       /* l */
 	struct virtio_queue queues[VIRTIO_MAX_QUEUES];      /* w */

@@ -35,6 +35,7 @@ struct virtio_mem {
 	uint64_t *plugged;             /* w: a bit for each block */
 	bool complained;               /* w */
 	pthread_mutex_t lock;
+	bool frozen;                   /* l */
 	struct virtio_mem_state state; /* l */
 };
 
@@ -436,6 +437,40 @@ int virtio_mem_reset(struct virtio_mem *mem, struct samara_error *err)
 	return ret ? samara_error_prefix(err, "%s", mem->setup.name) : 0;
 }
 
+int virtio_mem_freeze(struct virtio_mem *mem)
+{
+	bool empty;
+
+	/* A request that is being served may end with memory plugged. */
+	virtio_device_hold(mem->device);
+	pthread_mutex_lock(&mem->lock);
+	empty = !mem->state.plugged_bytes && !mem->state.requested_bytes;
+	mem->frozen = empty;
+	pthread_mutex_unlock(&mem->lock);
+	if (empty)
+		return 0;
+	virtio_device_release(mem->device);
+	return -EBUSY;
+}
+
+void virtio_mem_thaw(struct virtio_mem *mem)
+{
+	pthread_mutex_lock(&mem->lock);
+	mem->frozen = false;
+	pthread_mutex_unlock(&mem->lock);
+	virtio_device_release(mem->device);
+}
+
+/* Context: holds the lock. */
+static void request(struct virtio_mem *mem, uint64_t bytes)
+{
+	mem->state.requested_bytes = bytes;
+	/* It grows only, while a driver may be using it (5.15.4.2). */
+	if (usable_bytes(mem, bytes) > mem->state.usable_bytes)
+		set_usable(mem, usable_bytes(mem, bytes));
+	show(mem, offsetof(struct virtio_mem_config, requested_size), bytes, true);
+}
+
 int virtio_mem_set_requested(struct virtio_mem *mem, uint64_t bytes, struct samara_error *err)
 {
 	int ret = virtio_mem_check(mem->setup.size_bytes, mem->setup.block_bytes, bytes, err);
@@ -443,13 +478,13 @@ int virtio_mem_set_requested(struct virtio_mem *mem, uint64_t bytes, struct sama
 	if (ret)
 		return samara_error_prefix(err, "%s", mem->setup.name);
 	pthread_mutex_lock(&mem->lock);
-	mem->state.requested_bytes = bytes;
-	/* It grows only, while a driver may be using it (5.15.4.2). */
-	if (usable_bytes(mem, bytes) > mem->state.usable_bytes)
-		set_usable(mem, usable_bytes(mem, bytes));
-	show(mem, offsetof(struct virtio_mem_config, requested_size), bytes, true);
+	if (mem->frozen)
+		ret = samara_error_set(err, -EBUSY, "%s: the device is being unplugged",
+				       mem->setup.name);
+	else
+		request(mem, bytes);
 	pthread_mutex_unlock(&mem->lock);
-	return 0;
+	return ret;
 }
 
 void virtio_mem_get(struct virtio_mem *mem, struct virtio_mem_state *state)

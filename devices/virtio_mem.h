@@ -84,10 +84,23 @@ struct virtio_device *virtio_mem_device(struct virtio_mem *mem);
 int virtio_mem_reset(struct virtio_mem *mem, struct samara_error *err);
 
 /**
+ * virtio_mem_freeze(), virtio_mem_thaw() - have it stay without any memory; go on
+ *
+ * A device that is to be taken away: it serves no request and takes no other requested size, so
+ * whatever the driver does, nothing is plugged that nobody would unplug. What it had to tell by
+ * @changed is told when freeze returns.
+ *
+ * Context: One thread at a time; freeze may sleep until a request is done.
+ * Return: freeze: 0, -EBUSY (some is plugged, or asked for; it goes on as before).
+ */
+int virtio_mem_freeze(struct virtio_mem *mem);
+void virtio_mem_thaw(struct virtio_mem *mem);
+
+/**
  * virtio_mem_set_requested() - ask the guest for another size
  *
  * Context: Any thread; does not sleep for long.
- * Return: 0, -EINVAL (no multiple of the block size, or larger than the device).
+ * Return: 0, -EINVAL (no multiple of the block size, or larger than the device), -EBUSY (frozen).
  */
 int virtio_mem_set_requested(struct virtio_mem *mem, uint64_t bytes, struct samara_error *err);
 

@@ -267,26 +267,26 @@ int virtio_memory_create(const struct virtio_memory_config *config, struct virti
 	return 0;
 }
 
-int virtio_memory_check_unpluggable(struct virtio_memory *memory, struct samara_error *err)
+int virtio_memory_begin_unplug(struct virtio_memory *memory, struct samara_error *err)
 {
 	const struct memory_device *device = &memory->device;
-	struct virtio_mem_state state;
 
-	virtio_mem_get(memory->mem, &state);
-	if (state.plugged_bytes || state.requested_bytes)
+	if (virtio_mem_freeze(memory->mem))
 		return samara_error_set(err, -EBUSY,
 					"%s: virtio-mem device cannot get unplugged while some of "
 					"its memory is still plugged: set its requested-size to 0, "
 					"and wait until its size is",
 					name_of(device));
 	/* Linux acknowledges a device again when its driver has let it go. */
-	if (virtio_device_status(virtio_mem_device(memory->mem)) & VIRTIO_CONFIG_S_DRIVER)
-		return samara_error_set(err, -EBUSY,
-					"%s: the guest's driver uses it; Linux lets no virtio-mmio "
-					"device go by ACPI, but by /sys/bus/platform/drivers/"
-					"virtio-mmio/unbind in the guest",
-					name_of(device));
-	return 0;
+	if (!(virtio_device_status(virtio_mem_device(memory->mem)) & VIRTIO_CONFIG_S_DRIVER))
+		return 0;
+	virtio_mem_thaw(memory->mem);
+	return samara_error_set(
+		err, -EBUSY,
+		"%s: the guest's driver uses it; Linux lets no virtio-mmio device "
+		"go by ACPI, but by /sys/bus/platform/drivers/virtio-mmio/unbind in "
+		"the guest",
+		name_of(device));
 }
 
 bool virtio_memory_is(const struct virtio_memory *memory, const char *id)
@@ -296,25 +296,30 @@ bool virtio_memory_is(const struct virtio_memory *memory, const char *id)
 	return !strcmp(device->path, id) || (device->id && !strcmp(device->id, id));
 }
 
-void virtio_memory_tell_deleted(struct virtio_memory *memory)
+/* What others can have from here on: its id, its place, its backend. */
+static void unlist(struct memory_device *device)
 {
-	const struct memory_device *device = &memory->device;
+	memory_devices_lock(device->owner);
+	memory_device_remove(device);
+	memory_devices_unlock(device->owner);
+}
+
+void virtio_memory_delete(struct virtio_memory *memory)
+{
+	struct memory_device *device = &memory->device;
 	const struct vm_notice notice = {
 		.event = VM_EVENT_DEVICE_DELETED, .device = device->id, .path = device->path};
 
+	unlist(device);
 	memory_devices_notify(device->owner, &notice);
+	destroy(device);
 }
 
 void virtio_memory_destroy(struct virtio_memory *memory)
 {
-	struct memory_devices *devices;
-
 	if (!memory)
 		return;
-	devices = memory->device.owner;
-	memory_devices_lock(devices);
-	memory_device_remove(&memory->device);
-	memory_devices_unlock(devices);
+	unlist(&memory->device);
 	destroy(&memory->device);
 }
 

@@ -43,19 +43,26 @@ int virtio_memory_create(const struct virtio_memory_config *config, struct virti
 			 struct samara_error *err);
 
 /**
- * virtio_memory_check_unpluggable() - whether it can go: nothing of it is memory, no driver has it
+ * virtio_memory_begin_unplug() - see that it can go: nothing of it is memory, no driver has it
  *
- * Return: 0, -EBUSY.
+ * If so it stays so, whatever the driver or qom-set ask for; virtio_memory_delete() is to follow.
+ *
+ * Context: May sleep until a request is done; one caller at a time.
+ * Return: 0, -EBUSY: all is as before.
  */
-int virtio_memory_check_unpluggable(struct virtio_memory *memory, struct samara_error *err);
+int virtio_memory_begin_unplug(struct virtio_memory *memory, struct samara_error *err);
 
 /* Whether a device is the one of that id or path. Context: Does not sleep. */
 bool virtio_memory_is(const struct virtio_memory *memory, const char *id);
 
-/* Tell of its end, just before virtio_memory_destroy(). Context: any thread. */
-void virtio_memory_tell_deleted(struct virtio_memory *memory);
-
-/* Context: it is on no bus. May sleep, takes memory_devices_lock(). */
+/**
+ * virtio_memory_delete(), virtio_memory_destroy() - free it; with or without telling of it
+ *
+ * When its end is told, others can have its id, its place and its backend.
+ *
+ * Context: it is on no bus. May sleep, takes memory_devices_lock().
+ */
+void virtio_memory_delete(struct virtio_memory *memory);
 void virtio_memory_destroy(struct virtio_memory *memory);
 
 /* The device itself, for transport and reset; it lives as long. */

@@ -409,7 +409,8 @@ static void remove_mem(struct vm *vm, struct slot *slot)
 	disconnect(vm, slot);
 	bus_detach(vm->devices.mmio, slot_gpa(index_of(vm, slot)), NULL);
 	slot->attached = false;
-	virtio_memory_tell_deleted(slot->memory);
+	virtio_memory_delete(slot->memory);
+	slot->memory = NULL;
 	clear_slot(vm, slot);
 }
 
@@ -423,7 +424,7 @@ static int find_and_remove(struct vm *vm, const char *id, struct samara_error *e
 		return -ENOENT;
 	ret = vm_check_alive(vm, err);
 	if (!ret)
-		ret = virtio_memory_check_unpluggable(slot->memory, err);
+		ret = virtio_memory_begin_unplug(slot->memory, err);
 	if (!ret)
 		remove_mem(vm, slot);
 	return ret;

@@ -381,6 +381,38 @@ static void an_ended_vm_lets_no_device_come_or_go(void **state)
 	tear_down(&run);
 }
 
+static void delete_backend(struct run *run, const struct vm_notice *notice)
+{
+	struct samara_error err;
+
+	if (notice->event == VM_EVENT_DEVICE_DELETED)
+		run->also_ret =
+			memory_devices_remove_backend(vm_memory_devices(run->vm), "m0", &err);
+}
+
+/* Who hears that a device is gone may use at once what it had: its backend, its id, its place. */
+static void a_device_is_gone_when_that_is_told(void **state)
+{
+	struct samara_error err = {0};
+	struct run run;
+
+	(void)state;
+	skip_without_kvm();
+	set_up(&run, loops, sizeof(loops));
+	run.also = delete_backend;
+	run.also_ret = 1;
+	begin(&run);
+	assert_int_equal(add_backend(&run, "m0"), 0);
+	assert_int_equal(add_mem(&run, "m0", &err), 0);
+	assert_int_equal(vm_remove_virtio_mem(run.vm, "vm0", &err), 0);
+	assert_int_equal(run.count, 1);
+	assert_int_equal(run.also_ret, 0);
+	assert_int_equal(add_backend(&run, "m0"), 0);
+	vm_quit(run.vm, VM_CAUSE_HOST_QMP_QUIT);
+	wait_for_end(&run);
+	tear_down(&run);
+}
+
 /* As long as the VM lives; then each is refused. */
 static void *come_and_go(void *arg)
 {
@@ -427,6 +459,7 @@ int main(void)
 		cmocka_unit_test(an_error_is_told_as_such),
 		cmocka_unit_test(pause_and_resume_are_told),
 		cmocka_unit_test(an_ended_vm_lets_no_device_come_or_go),
+		cmocka_unit_test(a_device_is_gone_when_that_is_told),
 		cmocka_unit_test(a_vm_may_end_while_devices_come_and_go),
 	};
 

@@ -471,22 +471,26 @@ static void one_comes_and_goes(void **state)
 	assert_int_equal(guest_mm_write(straw.mm, straw.layout.hotplug_gpa, &page, sizeof(page)),
 			 -EFAULT);
 
-	assert_int_equal(virtio_memory_check_unpluggable(memory, &err), -EBUSY);
+	assert_int_equal(virtio_memory_begin_unplug(memory, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "still plugged"));
 	peer_expect_ok(fd, set_text("hot", "requested-size", "0"));
-	assert_int_equal(virtio_memory_check_unpluggable(memory, &err), 0);
 	virtio_mmio_init(&mmio, virtio_mem_device(virtio_memory_device(memory)));
 	driver_write(&mmio, VIRTIO_MMIO_STATUS,
 		     VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	assert_int_equal(virtio_memory_check_unpluggable(memory, &err), -EBUSY);
+	assert_int_equal(virtio_memory_begin_unplug(memory, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "driver uses it"));
+	/* So it is still to be had. */
+	peer_expect_ok(fd, set_text("hot", "requested-size", "\"4M\""));
+	peer_expect_ok(fd, set_text("hot", "requested-size", "0"));
 	/* As Linux leaves it when its driver is unbound. */
 	driver_write(&mmio, VIRTIO_MMIO_STATUS, 0);
 	driver_write(&mmio, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE);
-	assert_int_equal(virtio_memory_check_unpluggable(memory, &err), 0);
+	assert_int_equal(virtio_memory_begin_unplug(memory, &err), 0);
+	/* Nobody gets memory of it any more that would be left without an owner. */
+	peer_expect_error(fd, set_text("hot", "requested-size", "\"4M\""), "GenericError",
+			  "hot: the device is being unplugged");
 
-	virtio_memory_tell_deleted(memory);
-	virtio_memory_destroy(memory);
+	virtio_memory_delete(memory);
 	expect_deleted(fd, "hot");
 	assert_int_equal(device_count(fd), 1);
 	peer_expect_ok(fd, DEL("object-del", "m0"));

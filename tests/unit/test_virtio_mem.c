@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,6 +50,8 @@ struct fixture {
 	uint32_t reports;
 	char report[256];
 	uint64_t changed; /* atomic */
+	bool stall;       /* atomic: note_change() waits */
+	bool frozen;      /* atomic */
 };
 
 static void note_report(void *arg, const char *line)
@@ -63,6 +66,8 @@ static void note_change(void *arg, uint64_t plugged_bytes)
 {
 	struct fixture *f = arg;
 
+	while (__atomic_load_n(&f->stall, __ATOMIC_SEQ_CST))
+		usleep(1000);
 	__atomic_store_n(&f->changed, plugged_bytes, __ATOMIC_SEQ_CST);
 }
 
@@ -571,6 +576,73 @@ static void test_unplug_of_own_ground(void **state)
 	}
 }
 
+/* ---- The device is to go ------------------------------------------------------------------------ */
+
+static void test_freeze(void **state)
+{
+	struct fixture *f = *state;
+	struct samara_error err;
+	uint32_t id, length;
+
+	assert_int_equal(create(f, GIB(1), MIB(2), MIB(4), VIRTIO_MEM_NO_NODE), 0);
+	start(f, FEATURES);
+	assert_int_equal(virtio_mem_freeze(f->mem), -EBUSY);
+	assert_int_equal(plug(f, 0, 1), ACK);
+	assert_int_equal(virtio_mem_set_requested(f->mem, 0, &err), 0);
+	assert_int_equal(virtio_mem_freeze(f->mem), -EBUSY);
+	assert_int_equal(unplug(f, 0, 1), ACK);
+	assert_int_equal(virtio_mem_freeze(f->mem), 0);
+	assert_int_equal(virtio_mem_set_requested(f->mem, MIB(4), &err), -EBUSY);
+	assert_int_equal(state_of(f).requested_bytes, 0);
+	/* Requests wait, over a pause of the VM, too. */
+	send(f, VIRTIO_MEM_REQ_PLUG, RANGE, 1);
+	virtio_device_pause(virtio_mem_device(f->mem));
+	virtio_device_resume(virtio_mem_device(f->mem));
+	usleep(50000);
+	assert_false(driver_take(&f->queue, &id, &length));
+	virtio_mem_thaw(f->mem);
+	assert_int_equal(receive(f).type, NACK);
+	assert_int_equal(virtio_mem_set_requested(f->mem, MIB(4), &err), 0);
+	assert_int_equal(plug(f, 0, 1), ACK);
+}
+
+static void *freeze(void *arg)
+{
+	struct fixture *f = arg;
+
+	assert_int_equal(virtio_mem_freeze(f->mem), 0);
+	/* What there was to be told was told before. */
+	assert_int_equal(__atomic_load_n(&f->changed, __ATOMIC_SEQ_CST), 0);
+	__atomic_store_n(&f->frozen, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* It waits for a request that is being served, to the end. */
+static void test_freeze_waits(void **state)
+{
+	struct fixture *f = *state;
+	struct samara_error err;
+	pthread_t thread;
+
+	assert_int_equal(create(f, GIB(1), MIB(2), MIB(4), VIRTIO_MEM_NO_NODE), 0);
+	start(f, FEATURES);
+	assert_int_equal(plug(f, 0, 2), ACK);
+	assert_int_equal(virtio_mem_set_requested(f->mem, 0, &err), 0);
+	__atomic_store_n(&f->stall, true, __ATOMIC_SEQ_CST);
+	send(f, VIRTIO_MEM_REQ_UNPLUG, RANGE, 2);
+	/* Nothing is plugged any more, but that is not told yet. */
+	while (state_of(f).plugged_bytes)
+		usleep(1000);
+	assert_int_equal(pthread_create(&thread, NULL, freeze, f), 0);
+	usleep(50000);
+	assert_false(__atomic_load_n(&f->frozen, __ATOMIC_SEQ_CST));
+	__atomic_store_n(&f->stall, false, __ATOMIC_SEQ_CST);
+	pthread_join(thread, NULL);
+	assert_true(f->frozen);
+	assert_int_equal(receive(f).type, ACK);
+	virtio_mem_thaw(f->mem);
+}
+
 /* The host has no memory for it: the guest may try again, and nothing has changed. */
 static void test_no_memory(void **state)
 {
@@ -614,7 +686,8 @@ int main(void)
 		WITH_GUEST(test_large),        WITH_GUEST(test_blocks_of_a_gigabyte),
 		WITH_GUEST(test_bad_blocks),   WITH_GUEST(test_wrong_state),
 		WITH_GUEST(test_bad_requests), WITH_GUEST(test_unplug_of_own_ground),
-		WITH_GUEST(test_no_memory),
+		WITH_GUEST(test_no_memory),    WITH_GUEST(test_freeze),
+		WITH_GUEST(test_freeze_waits),
 	};
 
 	return cmocka_run_group_tests_name("virtio_mem", tests, NULL, NULL);
