@@ -178,9 +178,12 @@ static void broadcast(struct qmp_server *server, char *text)
 static void listener(const struct vm_notice *notice, void *arg)
 {
 	struct qmp_server *server = arg;
-	char *text = qmp_event_message(notice);
+	char *text = qmp_event_message(notice), *held;
 
 	pthread_mutex_lock(&server->lock);
+	held = qmp_throttle_end(&server->throttle, notice);
+	if (held)
+		broadcast(server, held);
 	if (!text || !qmp_throttle_hold(&server->throttle, notice, text, now_ms()))
 		broadcast(server, text);
 	pthread_mutex_unlock(&server->lock);

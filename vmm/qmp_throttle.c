@@ -20,7 +20,7 @@ static struct qmp_throttled *find(struct qmp_throttle *throttle, const struct vm
 	if (throttle->count == VIRTIO_SLOTS || strlen(path) >= sizeof(source->path))
 		return NULL;
 	throttle->count++;
-	source->event = notice->event;
+	*source = (struct qmp_throttled){.event = notice->event};
 	snprintf(source->path, sizeof(source->path), "%s", path);
 	return source;
 }
@@ -39,6 +39,23 @@ bool qmp_throttle_hold(struct qmp_throttle *throttle, const struct vm_notice *no
 	free(source->text);
 	source->text = text;
 	return true;
+}
+
+char *qmp_throttle_end(struct qmp_throttle *throttle, const struct vm_notice *notice)
+{
+	struct qmp_throttled *source;
+	char *text;
+
+	if (notice->event != VM_EVENT_DEVICE_DELETED)
+		return NULL;
+	for (source = throttle->sources; source < throttle->sources + throttle->count; source++) {
+		if (strcmp(source->path, notice->path))
+			continue;
+		text = source->text;
+		*source = throttle->sources[--throttle->count];
+		return text;
+	}
+	return NULL;
 }
 
 char *qmp_throttle_due(struct qmp_throttle *throttle, uint64_t now_ms)

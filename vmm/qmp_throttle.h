@@ -40,6 +40,13 @@ struct qmp_throttle {
 bool qmp_throttle_hold(struct qmp_throttle *throttle, const struct vm_notice *notice, char *text,
 		       uint64_t now_ms);
 
+/**
+ * qmp_throttle_end() - forget the device that an event tells the end of; of others nothing
+ *
+ * Return: what waits of it, to be sent before that event, and freed; NULL: nothing does.
+ */
+char *qmp_throttle_end(struct qmp_throttle *throttle, const struct vm_notice *notice);
+
 /* The next message whose time has come, to be freed; NULL: there is none. */
 char *qmp_throttle_due(struct qmp_throttle *throttle, uint64_t now_ms);
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/lib/straw_mm.h"
+#include "vmm/qmp_throttle.h"
 
 static void greeting_names_version(void **state)
 {
@@ -377,6 +378,52 @@ static void stop_and_cont_are_told(void **state)
 	close(fd);
 }
 
+static void tell_of_device(enum vm_event event, const char *device_path, uint64_t size_bytes)
+{
+	const struct vm_notice notice = {
+		.event = event, .path = device_path, .size_bytes = size_bytes};
+
+	straw_tell(&notice, &straw);
+}
+
+static void expect_size(int fd, json_int_t size_bytes)
+{
+	json_t *event = peer_hear(fd);
+
+	assert_string_equal(peer_text_at(event, "event", NULL), "MEMORY_DEVICE_SIZE_CHANGE");
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(event, "data"), "size")),
+		size_bytes);
+	json_decref(event);
+}
+
+/* What is held back of a device's sizes comes before its end, and never after. */
+static void sizes_come_before_the_end_of_their_device(void **state)
+{
+	int fd = peer_greet();
+	struct pollfd more = {.fd = fd, .events = POLLIN};
+	char device[32];
+	json_t *event;
+
+	(void)state;
+	/* More devices than there are places for at a time. */
+	for (unsigned int i = 0; i < 3 * VIRTIO_SLOTS; i++) {
+		snprintf(device, sizeof(device), "/machine/peripheral/vm%u", i);
+		tell_of_device(VM_EVENT_MEMORY_SIZE_CHANGED, device, 3);
+		tell_of_device(VM_EVENT_MEMORY_SIZE_CHANGED, device, 2);
+		tell_of_device(VM_EVENT_MEMORY_SIZE_CHANGED, device, 0);
+		tell_of_device(VM_EVENT_DEVICE_DELETED, device, 0);
+		expect_size(fd, 3);
+		expect_size(fd, 0);
+		event = peer_hear(fd);
+		assert_string_equal(peer_text_at(event, "event", NULL), "DEVICE_DELETED");
+		assert_string_equal(peer_text_at(event, "data", "path"), device);
+		json_decref(event);
+	}
+	assert_int_equal(poll(&more, 1, 2 * QMP_THROTTLE_MS), 0);
+	close(fd);
+}
+
 static void quit_is_answered_before_the_end(void **state)
 {
 	int fd = peer_greet(), got_reply = 0, got_event = 0;
@@ -411,6 +458,7 @@ int main(void)
 		QMP_TEST(events_reach_all_that_negotiated),
 		QMP_TEST(ends_and_resets_say_why),
 		QMP_TEST(stop_and_cont_are_told),
+		QMP_TEST(sizes_come_before_the_end_of_their_device),
 		QMP_TEST(quit_is_answered_before_the_end),
 	};
 
