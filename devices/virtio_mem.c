@@ -33,7 +33,8 @@ struct virtio_mem {
 	struct virtio_device *device;  /* I */
 	uint64_t block_count;          /* I */
 	uint64_t *plugged;             /* w: a bit for each block */
-	bool complained;               /* w */
+	bool complained;               /* w: of what the driver may not */
+	bool told_of_reset;            /* w: that not all could be unplugged */
 	pthread_mutex_t lock;
 	bool frozen;                   /* l */
 	struct virtio_mem_state state; /* l */
@@ -140,19 +141,23 @@ static int change(struct virtio_mem *mem, const struct blocks *blocks, bool plug
 	return 0;
 }
 
+/* As much as goes. Return: 0, or the first error: then what could not be unplugged stays usable. */
 static int unplug_all(struct virtio_mem *mem, struct samara_error *err)
 {
 	uint64_t block = 0;
+	int first = 0;
 
 	while (block < mem->block_count) {
 		uint64_t end = run_end(mem, block, mem->block_count);
 		struct blocks run = {block, end - block};
-		int ret = is_plugged(mem, block) ? change(mem, &run, false, err) : 0;
+		int ret = is_plugged(mem, block) ? change(mem, &run, false, first ? NULL : err) : 0;
 
-		if (ret)
-			return ret;
+		if (!first)
+			first = ret;
 		block = end;
 	}
+	if (first)
+		return first;
 	pthread_mutex_lock(&mem->lock);
 	set_usable(mem, usable_bytes(mem, mem->state.requested_bytes));
 	pthread_mutex_unlock(&mem->lock);
@@ -427,14 +432,23 @@ struct virtio_device *virtio_mem_device(struct virtio_mem *mem)
 	return mem->device;
 }
 
-int virtio_mem_reset(struct virtio_mem *mem, struct samara_error *err)
+void virtio_mem_reset(struct virtio_mem *mem)
 {
-	int ret;
+	struct virtio_mem_state state;
+	struct samara_error error;
 
 	/* From here on no driver is at work: the blocks are ours. */
 	virtio_device_reset(mem->device);
-	ret = unplug_all(mem, err);
-	return ret ? samara_error_prefix(err, "%s", mem->setup.name) : 0;
+	if (!unplug_all(mem, &error))
+		return;
+	count(mem, &mem->state.busy);
+	virtio_mem_get(mem, &state);
+	if (!mem->told_of_reset)
+		virtio_device_report(mem->device,
+				     "%" PRIu64 " bytes could not be unplugged at the reset, and "
+				     "stay until the driver unplugs them (told once, counted): %s",
+				     state.plugged_bytes, error.text);
+	mem->told_of_reset = true;
 }
 
 int virtio_mem_freeze(struct virtio_mem *mem)

@@ -75,13 +75,16 @@ struct virtio_device *virtio_mem_device(struct virtio_mem *mem);
 /**
  * virtio_mem_reset() - the machine was reset: all blocks are unplugged
  *
+ * What the host cannot unplug now stays as it is, is counted as busy and reported: a system reset
+ * should unplug all (5.15.6.2), but a driver that finds memory plugged asks for it, again and again
+ * until it is done (5.15.5.1), and Linux does.
+ *
  * A reset of the device alone, by the driver, leaves them as they are (5.15.5.2): have
  * virtio_device_reset() do that, and the blocks survive a reset of the machine.
  *
  * Context: May sleep until a request is done; no vCPU runs.
- * Return: 0, or what guest_mm_unplug() said; what could not be unplugged stays.
  */
-int virtio_mem_reset(struct virtio_mem *mem, struct samara_error *err);
+void virtio_mem_reset(struct virtio_mem *mem);
 
 /**
  * virtio_mem_freeze(), virtio_mem_thaw() - have it stay without any memory; go on
@@ -109,7 +112,7 @@ int virtio_mem_set_requested(struct virtio_mem *mem, uint64_t bytes, struct sama
  * @usable_bytes: how much of the range the guest may use
  * @refused: requests answered by an error: blocks outside, or in the wrong state
  * @denied: plug requests beyond what was asked for
- * @busy: requests that the host could not carry out
+ * @busy: requests that the host could not carry out, and resets that left something plugged
  */
 struct virtio_mem_state {
 	gpa_t gpa;

@@ -253,14 +253,14 @@ static enum vm_cause reset_cause(unsigned int requests)
  */
 static int reset(struct vm *vm, enum vm_cause cause, struct samara_error *err)
 {
-	int ret;
+	int ret = 0;
 
 	pthread_mutex_lock(&vm->control);
 	vm_machine_destroy(vm);
 	atomic_fetch_and(&vm->requests, ~(VM_REQUEST_RESET | VM_REQUEST_POWEROFF));
 	memory_devices_begin_reset(vm->memory_devices);
-	ret = vm_devices_reset(vm, err);
-	if (!ret && vm->let_go)
+	vm_devices_reset(vm);
+	if (vm->let_go)
 		ret = guest_mm_hold_again(vm->mm, err);
 	vm->let_go = false;
 	if (!ret)

@@ -292,7 +292,7 @@ void vm_devices_destroy(struct vm *vm)
 	disconnect_irqs(devices);
 }
 
-int vm_devices_reset(struct vm *vm, struct samara_error *err)
+void vm_devices_reset(struct vm *vm)
 {
 	serial_reset(vm->devices.serial);
 	rtc_reset(vm->devices.rtc);
@@ -309,7 +309,7 @@ int vm_devices_reset(struct vm *vm, struct samara_error *err)
 		memory_hotplug_reset(dimms_registers(vm->devices.dimms));
 		drain_irq(&vm->devices.memory_irq);
 	}
-	return vm_virtio_reset(vm, err);
+	vm_virtio_reset(vm);
 }
 
 int vm_devices_connect(struct vm *vm, struct samara_error *err)

@@ -108,7 +108,7 @@ void vm_warn(void *arg, const char *line);
 /* vm_devices.c. Context: creation and destruction, or a reset: no vCPU runs. */
 int vm_devices_create(struct vm *vm, struct samara_error *err);
 void vm_devices_destroy(struct vm *vm);
-int vm_devices_reset(struct vm *vm, struct samara_error *err);
+void vm_devices_reset(struct vm *vm);
 int vm_devices_connect(struct vm *vm, struct samara_error *err);
 int vm_devices_plug(struct vm *vm, struct samara_error *err);
 int vm_devices_start(struct vm *vm, struct samara_error *err);
@@ -122,7 +122,7 @@ void vm_devices_stop(struct vm *vm);
 int vm_virtio_place(struct vm *vm, struct samara_error *err);
 int vm_virtio_create(struct vm *vm, struct samara_error *err);
 void vm_virtio_destroy(struct vm *vm);
-int vm_virtio_reset(struct vm *vm, struct samara_error *err);
+void vm_virtio_reset(struct vm *vm);
 int vm_virtio_connect(struct vm *vm, struct samara_error *err);
 void vm_virtio_pause(struct vm *vm);
 void vm_virtio_resume(struct vm *vm);

@@ -249,7 +249,7 @@ static void drain(const struct irq *irq)
 	eventfd_read(irq->eventfd, &count);
 }
 
-int vm_virtio_reset(struct vm *vm, struct samara_error *err)
+void vm_virtio_reset(struct vm *vm)
 {
 	struct vm_virtio *virtio = vm->devices.virtio;
 
@@ -257,21 +257,17 @@ int vm_virtio_reset(struct vm *vm, struct samara_error *err)
 	drain(&virtio->irq);
 	for (unsigned int i = 0; i < VIRTIO_SLOTS; i++) {
 		struct slot *slot = &virtio->slots[i];
-		int ret = 0;
 
 		slot->known = slot->device;
-		if (slot->memory)
-			ret = virtio_mem_reset(virtio_memory_device(slot->memory), err);
-		else if (slot->device)
-			virtio_device_reset(slot->device);
-		if (ret)
-			return ret;
 		if (!slot->device)
 			continue;
+		if (slot->memory)
+			virtio_mem_reset(virtio_memory_device(slot->memory));
+		else
+			virtio_device_reset(slot->device);
 		virtio_mmio_reset(&slot->mmio);
 		drain(&slot->irq);
 	}
-	return 0;
 }
 
 static struct kvm_doorbell doorbell(unsigned int index)

@@ -17,7 +17,12 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/virtio_mem.h>
+#include <linux/virtio_mmio.h>
 
+#include "devices/virtio_mem.h"
+#include "tests/lib/interpose.h"
+#include "tests/lib/virtio_driver.h"
 #include "vmm/memory_devices.h"
 #include "vmm/vm.h"
 
@@ -213,6 +218,8 @@ static struct vm_notice wait_for_notice(struct run *run, enum vm_event event)
 		found = run->notices[i++];
 		if (found.event == event)
 			break;
+		if (found.event == VM_EVENT_SHUTDOWN)
+			fail_msg("the VM has ended, and event %d never came", event);
 	}
 	pthread_mutex_unlock(&run->lock);
 	return found;
@@ -413,6 +420,91 @@ static void a_device_is_gone_when_that_is_told(void **state)
 	tear_down(&run);
 }
 
+/* A driver's side of the device, in memory that the guest's loop leaves alone. */
+#define RING     (1 * MIB)
+#define REQUEST  (2 * MIB)
+#define RESPONSE (2 * MIB + 0x1000)
+#define BIT(n)   (UINT64_C(1) << (n))
+
+struct mem_driver {
+	struct guest guest;
+	struct virtio_mmio mmio;
+	struct driver_queue queue;
+};
+
+static void load_driver(struct mem_driver *driver, struct run *run)
+{
+	driver->guest.mm = vm_mm(run->vm);
+	assert_int_equal(guest_mm_get_window(driver->guest.mm, 0, &driver->guest.window), 0);
+	virtio_mmio_init(&driver->mmio, virtio_mem_device(vm_virtio_mem(run->vm)));
+	assert_true(driver_negotiate(&driver->mmio, BIT(VIRTIO_F_VERSION_1)));
+	driver_queue_init(&driver->queue, &driver->guest, RING, 8, false, false);
+	driver_setup_queue(&driver->mmio, 0, &driver->queue);
+	driver_ok(&driver->mmio);
+}
+
+static unsigned int ask_mem(struct mem_driver *driver, uint16_t type, gpa_t gpa, uint16_t nb_blocks)
+{
+	const struct driver_buffer buffers[] = {
+		{REQUEST, sizeof(struct virtio_mem_req), false},
+		{RESPONSE, sizeof(struct virtio_mem_resp), true},
+	};
+	const struct virtio_mem_resp *response = guest_at(&driver->guest, RESPONSE);
+	const struct virtio_mem_req request = {.type = type, .u.plug = {gpa, nb_blocks, {0}}};
+	uint32_t id, length;
+
+	memcpy(guest_at(&driver->guest, REQUEST), &request, sizeof(request));
+	driver_add(&driver->queue, buffers, 2, 0);
+	driver_write(&driver->mmio, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+	for (int i = 0; i < PATIENCE_S * 1000; i++) {
+		if (driver_take(&driver->queue, &id, &length))
+			return response->type;
+		usleep(1000);
+	}
+	fail_msg("the device does not answer");
+	return 0;
+}
+
+/* It goes on, the blocks stay plugged, and the driver finds them (virtio 1.2, 5.15.5). */
+static void a_reset_that_can_not_unplug_goes_on(void **state)
+{
+	struct mem_driver driver;
+	struct virtio_mem_state mem;
+	struct samara_error err = {0};
+	const uint64_t word = 99;
+	unsigned long failed;
+	struct run run;
+
+	(void)state;
+	skip_without_kvm();
+	begin_looping(&run);
+	wait_until_runs(&run);
+	assert_int_equal(add_backend(&run, "m0"), 0);
+	assert_int_equal(add_mem(&run, "m0", &err), 0);
+	assert_int_equal(virtio_mem_set_requested(vm_virtio_mem(run.vm), 4 * MIB, &err), 0);
+	virtio_mem_get(vm_virtio_mem(run.vm), &mem);
+	load_driver(&driver, &run);
+	assert_int_equal(ask_mem(&driver, VIRTIO_MEM_REQ_PLUG, mem.gpa, 2), VIRTIO_MEM_RESP_ACK);
+	assert_int_equal(guest_mm_write(vm_mm(run.vm), mem.gpa, &word, sizeof(word)), 0);
+
+	failed = interpose_failures();
+	interpose_fail_randomly(INTERPOSE_MADVISE, 1);
+	vm_request_reset(run.vm, false);
+	wait_for_notice(&run, VM_EVENT_RESET);
+	interpose_fail_randomly(0, 0);
+	assert_true(interpose_failures() > failed);
+	virtio_mem_get(vm_virtio_mem(run.vm), &mem);
+	assert_int_equal(mem.plugged_bytes, 4 * MIB);
+	load_driver(&driver, &run);
+	assert_int_equal(ask_mem(&driver, VIRTIO_MEM_REQ_UNPLUG_ALL, 0, 0), VIRTIO_MEM_RESP_ACK);
+	virtio_mem_get(vm_virtio_mem(run.vm), &mem);
+	assert_int_equal(mem.plugged_bytes, 0);
+	vm_quit(run.vm, VM_CAUSE_HOST_QMP_QUIT);
+	wait_for_end(&run);
+	assert_int_equal(run.ret, 0);
+	tear_down(&run);
+}
+
 /* As long as the VM lives; then each is refused. */
 static void *come_and_go(void *arg)
 {
@@ -460,6 +552,7 @@ int main(void)
 		cmocka_unit_test(pause_and_resume_are_told),
 		cmocka_unit_test(an_ended_vm_lets_no_device_come_or_go),
 		cmocka_unit_test(a_device_is_gone_when_that_is_told),
+		cmocka_unit_test(a_reset_that_can_not_unplug_goes_on),
 		cmocka_unit_test(a_vm_may_end_while_devices_come_and_go),
 	};
 
