@@ -75,12 +75,12 @@ static int take_stats(void *arg, struct descriptor_chain *chain, uint32_t *writt
 		return ret;
 	balloon->stats_chain = *chain;
 	balloon->stats_held = true;
-	return 1;
+	return VIRTIO_SERVE_KEPT;
 }
 
 int balloon_stats_timeout_ms(struct virtio_balloon *balloon)
 {
-	uint64_t now = now_ns(), due = 0;
+	uint64_t now = now_ns(), due = 0, ms;
 	bool wanted;
 
 	pthread_mutex_lock(&balloon->lock);

@@ -308,7 +308,9 @@ static int serve_one(struct virtio_device *device, struct virtqueue *queue, virt
 	uint32_t written_bytes = 0;
 	int ret = serve(arg, &device->chain, &written_bytes, err);
 
-	if (ret)
+	if (ret == VIRTIO_SERVE_LATER)
+		virtqueue_unpop(queue, &device->chain);
+	if (ret != VIRTIO_SERVE_DONE)
 		return ret < 0 ? ret : 0;
 	ret = virtqueue_push(queue, &device->chain, written_bytes, err);
 	return ret ? ret : virtio_device_notify(device, queue, err);

@@ -30,10 +30,12 @@ struct virtio_device;
  * @id: device id (virtio 1.2, 5)
  * @work: do what there is to be done: requests in the queues, values that the driver wrote to the
  *        configuration space, what other threads asked for before they called
- *        virtio_device_kick(). When virtio_device_stopping(), it takes no further request; one
- *        request must not take long. An error means that the driver broke the rules, or its memory
- *        is not there: the device needs a reset.
- * @reset: forget what was the driver's. No work is under way.
+ *        virtio_device_kick(). When virtio_device_stopping(), it takes no further request, and
+ *        leaves one that takes long where it is (VIRTIO_SERVE_LATER): a vCPU may wait, and
+ *        whoever stops the VM. An error means that the driver broke the rules, or its memory is
+ *        not there: the device needs a reset.
+ * @reset: forget what was the driver's, and how far a request was that was left. No work is under
+ *         way.
  * @timeout_ms: after how long @work shall be called without any notification; -1: never. May be
  *              NULL.
  *
@@ -147,14 +149,26 @@ struct virtqueue *virtio_device_queue(struct virtio_device *device, unsigned int
 /* Whether a feature was negotiated. Context: the worker. */
 bool virtio_device_has(const struct virtio_device *device, unsigned int feature);
 
-/* Whether the worker is waited for. Context: the worker. */
+/* Whether the worker is waited for, until it leaves the model. Context: the worker. */
 bool virtio_device_stopping(const struct virtio_device *device);
+
+/* What a virtio_serve_fn has done with a request, but for an error. */
+enum virtio_serve {
+	VIRTIO_SERVE_DONE,  /* it goes back to the driver */
+	VIRTIO_SERVE_KEPT,  /* the chain was copied, and will be pushed later */
+	VIRTIO_SERVE_LATER, /* the worker is stopping: it stays in its queue, and comes again */
+};
 
 /**
  * typedef virtio_serve_fn - handle one request
  * @written_bytes: set to how much of the writable part was written; 0 before
  *
- * Return: 0; 1 (@chain was copied, and will be pushed later); or -errno: the driver broke the rules.
+ * A request that takes long asks virtio_device_stopping() between parts that do not, and then
+ * leaves the rest for later. The model keeps how far it is, and goes on there when the request comes
+ * again: the driver hears of it when all is done. Meanwhile a driver that breaks the rules may have
+ * put another in its place.
+ *
+ * Return: enum virtio_serve, or -errno: the driver broke the rules.
  */
 typedef int virtio_serve_fn(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
 			    struct samara_error *err);

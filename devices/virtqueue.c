@@ -301,6 +301,11 @@ int virtqueue_pop(struct virtqueue *queue, struct descriptor_chain *chain, struc
 	return format(queue)->pop(queue, chain, err);
 }
 
+void virtqueue_unpop(struct virtqueue *queue, const struct descriptor_chain *chain)
+{
+	format(queue)->unpop(queue, chain);
+}
+
 int virtqueue_push(struct virtqueue *queue, const struct descriptor_chain *chain,
 		   uint32_t written_bytes, struct samara_error *err)
 {

@@ -112,6 +112,16 @@ int chain_read(const struct descriptor_chain *chain, uint64_t offset, void *to, 
 int chain_write(const struct descriptor_chain *chain, uint64_t offset, const void *from,
 		uint64_t bytes, struct samara_error *err);
 
+/**
+ * virtqueue_unpop() - leave a request in the queue after all: it is popped again
+ * @chain: the one popped last; nothing was popped or pushed since
+ *
+ * What the driver said is read anew then, and may be something else.
+ *
+ * Context: Does not sleep.
+ */
+void virtqueue_unpop(struct virtqueue *queue, const struct descriptor_chain *chain);
+
 /* The writable segments of a request, as gpas. */
 static inline const struct chain_segment *chain_writable(const struct descriptor_chain *chain)
 {

@@ -64,6 +64,7 @@ int chain_check_indirect(struct virtqueue *queue, uint32_t length_bytes, bool ne
 struct virtqueue_format {
 	int (*pop)(struct virtqueue *queue, struct descriptor_chain *chain,
 		   struct samara_error *err);
+	void (*unpop)(struct virtqueue *queue, const struct descriptor_chain *chain);
 	int (*push)(struct virtqueue *queue, const struct descriptor_chain *chain,
 		    uint32_t written_bytes, struct samara_error *err);
 	int (*must_notify)(struct virtqueue *queue, struct samara_error *err);

@@ -113,6 +113,16 @@ static int pop(struct virtqueue *queue, struct descriptor_chain *chain, struct s
 	return 1;
 }
 
+static void unpop(struct virtqueue *queue, const struct descriptor_chain *chain)
+{
+	if (queue->next_available < chain->slots) {
+		queue->next_available += queue->config.size;
+		queue->available_wrap = !queue->available_wrap;
+	}
+	queue->next_available -= chain->slots;
+	queue->in_flight -= chain->slots;
+}
+
 static int push(struct virtqueue *queue, const struct descriptor_chain *chain,
 		uint32_t written_bytes, struct samara_error *err)
 {
@@ -185,6 +195,7 @@ static int arm(struct virtqueue *queue, struct samara_error *err)
 
 const struct virtqueue_format virtqueue_packed = {
 	.pop = pop,
+	.unpop = unpop,
 	.push = push,
 	.must_notify = must_notify,
 	.arm = arm,

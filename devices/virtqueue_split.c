@@ -118,6 +118,13 @@ static int pop(struct virtqueue *queue, struct descriptor_chain *chain, struct s
 	return 1;
 }
 
+static void unpop(struct virtqueue *queue, const struct descriptor_chain *chain)
+{
+	(void)chain;
+	queue->next_available--;
+	queue->in_flight--;
+}
+
 static int push(struct virtqueue *queue, const struct descriptor_chain *chain,
 		uint32_t written_bytes, struct samara_error *err)
 {
@@ -172,6 +179,7 @@ static int arm(struct virtqueue *queue, struct samara_error *err)
 
 const struct virtqueue_format virtqueue_split = {
 	.pop = pop,
+	.unpop = unpop,
 	.push = push,
 	.must_notify = must_notify,
 	.arm = arm,
