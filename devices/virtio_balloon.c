@@ -59,6 +59,7 @@ static void reset(void *model)
 
 	balloon_stats_reset(balloon);
 	balloon_hints_reset(balloon);
+	balloon->progress = (struct balloon_progress){0};
 	balloon->last_actual = 0;
 	/* The next driver has an empty balloon. */
 	guest_mm_take_back(balloon->config.mm, 0, -SAMARA_PAGE_BYTES);

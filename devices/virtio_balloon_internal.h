@@ -33,6 +33,16 @@ struct balloon_hints {
 	bool told;   /* @over was called */
 };
 
+/*
+ * How far the first request of a queue is, if it was left while it was worked on: all 0 at its
+ * start, and when it is done.
+ */
+struct balloon_progress {
+	uint64_t inflated, deflated; /* page numbers of the list */
+	unsigned int reported;       /* ranges of the report */
+	gpa_t next;                  /* in the range after these; 0: its start */
+};
+
 /**
  * struct virtio_balloon - a balloon
  *
@@ -51,6 +61,7 @@ struct virtio_balloon {
 	uint32_t last_hint_id;             /* l */
 	bool stats_held;                   /* w: stats_chain is the driver's next answer's buffer */
 	struct descriptor_chain stats_chain; /* w */
+	struct balloon_progress progress;    /* w */
 	uint64_t last_actual;                /* w: bytes */
 	unsigned int complained;             /* w: enum balloon_complaint */
 	atomic_uint_fast64_t inflated_pages, deflated_pages, reported_pages, hinted_pages; /* a */

@@ -13,9 +13,13 @@
 #include "devices/broken.h"
 #include "devices/virtio_balloon_internal.h"
 
-/* Page numbers looked at at a time, and the longest list of them that a driver can need. */
-#define BATCH          1024
-#define LIST_MAX_BYTES (1u << 20)
+/*
+ * What is done between two looks at whether the device is to stop: so many page numbers, each of
+ * which may take an operation of its own (Linux and FreeBSD send as many in a list; virtio 1.2, 5.5.6
+ * sets no limit); or that much of a reported range, aligned so that no page of the host is cut.
+ */
+#define BATCH       256
+#define PIECE_BYTES (UINT64_C(1) << 30)
 
 static void complain(struct virtio_balloon *balloon, enum balloon_complaint complaint, gpa_t gpa,
 		     const char *what)
@@ -96,36 +100,29 @@ static void for_each_run(struct virtio_balloon *balloon, uint32_t *numbers, size
 	}
 }
 
-static int check_list(const struct descriptor_chain *chain, struct samara_error *err)
-{
-	if (chain->readable_bytes > LIST_MAX_BYTES)
-		return samara_error_set(err, -EPROTO, "a list of page numbers of %" PRIu64 " bytes",
-					chain->readable_bytes);
-	return 0;
-}
-
-/* Take a list of page numbers, by runs. */
+/* Take a list of page numbers, by runs; from @taken on, which is how many were taken before. */
 static int take_list(struct virtio_balloon *balloon, struct descriptor_chain *chain,
 		     void (*visit)(struct virtio_balloon *balloon, uint32_t first, uint32_t count),
-		     atomic_uint_fast64_t *counter, struct samara_error *err)
+		     uint64_t *taken, atomic_uint_fast64_t *counter, struct samara_error *err)
 {
-	uint64_t left = chain->readable_bytes / sizeof(uint32_t), done = 0;
+	uint64_t total = chain->readable_bytes / sizeof(uint32_t);
 	uint32_t numbers[BATCH];
-	int ret = check_list(chain, err);
 
-	while (!ret && left) {
-		size_t count = left < BATCH ? left : BATCH;
+	while (*taken < total) {
+		size_t count = total - *taken < BATCH ? total - *taken : BATCH;
+		int ret = chain_read(chain, *taken * sizeof(*numbers), numbers,
+				     count * sizeof(*numbers), err);
 
-		ret = chain_read(chain, done * sizeof(*numbers), numbers, count * sizeof(*numbers),
-				 err);
-		if (!ret) {
-			for_each_run(balloon, numbers, count, visit);
-			atomic_fetch_add(counter, count);
-		}
-		done += count;
-		left -= count;
+		if (ret)
+			return ret;
+		for_each_run(balloon, numbers, count, visit);
+		atomic_fetch_add(counter, count);
+		*taken += count;
+		if (*taken < total && virtio_device_stopping(balloon->device))
+			return VIRTIO_SERVE_LATER;
 	}
-	return ret;
+	*taken = 0;
+	return VIRTIO_SERVE_DONE;
 }
 
 static int inflate(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
@@ -134,7 +131,8 @@ static int inflate(void *arg, struct descriptor_chain *chain, uint32_t *written_
 	struct virtio_balloon *balloon = arg;
 
 	(void)written_bytes;
-	return take_list(balloon, chain, inflate_run, &balloon->inflated_pages, err);
+	return take_list(balloon, chain, inflate_run, &balloon->progress.inflated,
+			 &balloon->inflated_pages, err);
 }
 
 /* The pages are there already, for whoever touches them. */
@@ -144,7 +142,8 @@ static int deflate(void *arg, struct descriptor_chain *chain, uint32_t *written_
 	struct virtio_balloon *balloon = arg;
 
 	(void)written_bytes;
-	return take_list(balloon, chain, deflate_run, &balloon->deflated_pages, err);
+	return take_list(balloon, chain, deflate_run, &balloon->progress.deflated,
+			 &balloon->deflated_pages, err);
 }
 
 /* Whether the driver counts on what it wrote to its free pages; zeros they are anyway. */
@@ -158,36 +157,61 @@ static bool pages_are_poisoned(struct virtio_balloon *balloon)
 	return virtio_device_has(balloon->device, VIRTIO_BALLOON_F_PAGE_POISON) && poison;
 }
 
+static void report(struct virtio_balloon *balloon, gpa_t gpa, uint64_t pages)
+{
+	if (discard(balloon, guest_mm_discard, gpa, pages)) {
+		atomic_fetch_add(&balloon->reported_pages, pages);
+		return;
+	}
+	atomic_fetch_add(&balloon->wild_pages, pages);
+	complain(balloon, BALLOON_WILD_PAGES, gpa,
+		 "the driver names pages where there is no memory");
+}
+
+/* The next piece of a reported range, from @from on, 0: its start. Return: whether it is the last. */
+static bool report_piece(struct virtio_balloon *balloon, const struct chain_segment *range,
+			 gpa_t *from)
+{
+	/* Only pages that are reported as a whole. */
+	gpa_t first = (range->gpa + (SAMARA_PAGE_BYTES - 1)) & ~(SAMARA_PAGE_BYTES - 1);
+	gpa_t end = (range->gpa + range->length_bytes) & ~(SAMARA_PAGE_BYTES - 1), next;
+
+	if (first < range->gpa)
+		return true;
+	if (*from > first)
+		first = *from;
+	if (first >= end)
+		return true;
+	next = (first & ~(PIECE_BYTES - 1)) + PIECE_BYTES;
+	if (end - first < next - first)
+		next = end;
+	report(balloon, first, (next - first) >> SAMARA_PAGE_SHIFT);
+	*from = next;
+	return next == end;
+}
+
 static int take_report(void *arg, struct descriptor_chain *chain, uint32_t *written_bytes,
 		       struct samara_error *err)
 {
 	struct virtio_balloon *balloon = arg;
-	const struct chain_segment *segments = chain_writable(chain);
+	const struct chain_segment *ranges = chain_writable(chain);
+	struct balloon_progress *progress = &balloon->progress;
+	bool wanted = !pages_are_poisoned(balloon);
 
 	(void)written_bytes;
 	(void)err;
-	if (pages_are_poisoned(balloon))
-		return 0;
-	for (unsigned int i = 0; i < chain->writable_count; i++) {
-		gpa_t first = segments[i].gpa + (SAMARA_PAGE_BYTES - 1);
-		gpa_t end = segments[i].gpa + segments[i].length_bytes;
-		uint64_t pages;
-
-		/* Only pages that are reported as a whole. */
-		first &= ~(SAMARA_PAGE_BYTES - 1);
-		end &= ~(SAMARA_PAGE_BYTES - 1);
-		if (first < segments[i].gpa || first >= end)
-			continue;
-		pages = (end - first) >> SAMARA_PAGE_SHIFT;
-		if (discard(balloon, guest_mm_discard, first, pages)) {
-			atomic_fetch_add(&balloon->reported_pages, pages);
-		} else {
-			atomic_fetch_add(&balloon->wild_pages, pages);
-			complain(balloon, BALLOON_WILD_PAGES, first,
-				 "the driver names pages where there is no memory");
+	while (wanted && progress->reported < chain->writable_count) {
+		if (report_piece(balloon, &ranges[progress->reported], &progress->next)) {
+			progress->reported++;
+			progress->next = 0;
 		}
+		if (progress->reported < chain->writable_count &&
+		    virtio_device_stopping(balloon->device))
+			return VIRTIO_SERVE_LATER;
 	}
-	return 0;
+	progress->reported = 0;
+	progress->next = 0;
+	return VIRTIO_SERVE_DONE;
 }
 
 int balloon_pages_work(struct virtio_balloon *balloon, struct samara_error *err)

@@ -53,6 +53,7 @@ struct fixture {
 	int irq_fd;
 	uint32_t reports; /* atomic */
 	char report[256];
+	bool hold;        /* the worker, when it reports, until it is waited for */
 	uint64_t changed; /* atomic */
 	unsigned int hints;
 	struct chain_segment hint[16];
@@ -65,6 +66,11 @@ static void note_report(void *arg, const char *line)
 
 	snprintf(f->report, sizeof(f->report), "%s", line);
 	__atomic_fetch_add(&f->reports, 1, __ATOMIC_SEQ_CST);
+	for (unsigned int ms = 0; f->hold && ms < 60000; ms++) {
+		if (virtio_device_stopping(virtio_balloon_device(f->balloon)))
+			break;
+		usleep(1000);
+	}
 }
 
 static void note_change(void *arg, uint64_t actual_bytes)
@@ -74,12 +80,12 @@ static void note_change(void *arg, uint64_t actual_bytes)
 	__atomic_store_n(&f->changed, actual_bytes, __ATOMIC_SEQ_CST);
 }
 
-static int setup(void **state)
+static int create(struct fixture *f)
 {
-	const enum guest_mm_backing *backing = *state;
-	struct fixture *f = calloc(1, sizeof(*f));
 	struct virtio_balloon_setup config = {
 		.name = "balloon",
+		.mm = f->guest.mm,
+		.irq = {f->irq_fd},
 		.packed = true,
 		.deflate_on_oom = true,
 		.reporting = true,
@@ -88,18 +94,24 @@ static int setup(void **state)
 		.arg = f,
 	};
 	struct samara_error err = {0};
+	int ret = virtio_balloon_create(&config, &f->balloon, &err);
+
+	if (!ret)
+		virtio_mmio_init(&f->mmio, virtio_balloon_device(f->balloon));
+	return ret;
+}
+
+static int setup(void **state)
+{
+	const enum guest_mm_backing *backing = *state;
+	struct fixture *f = calloc(1, sizeof(*f));
 
 	if (guest_create(&f->guest, BASE, BASE_BYTES, RAM_BYTES,
 			 backing ? *backing : GUEST_MM_ANON))
 		return -1;
 	*state = f;
 	f->irq_fd = eventfd(0, EFD_NONBLOCK);
-	config.mm = f->guest.mm;
-	config.irq.eventfd = f->irq_fd;
-	if (virtio_balloon_create(&config, &f->balloon, &err))
-		return -1;
-	virtio_mmio_init(&f->mmio, virtio_balloon_device(f->balloon));
-	return 0;
+	return create(f);
 }
 
 static int teardown(void **state)
@@ -406,7 +418,6 @@ static void test_odd_lists(void **state)
 	uint32_t numbers[] = {PFN(PAGES), PFN(PAGES) + 1};
 	const struct driver_buffer writable = {LIST, 8, true},
 				   nowhere = {BASE + RAM_BYTES, 8, false};
-	const struct driver_buffer endless = {BASE, RAM_BYTES, false};
 
 	start(f, ALL, 0);
 	fill(f, 0, 2);
@@ -422,13 +433,6 @@ static void test_odd_lists(void **state)
 	notify(f);
 	wait_used(f, INFLATE);
 	expect_page(f, 1, true);
-	for (unsigned int queue = INFLATE; queue <= DEFLATE; queue++) {
-		start(f, ALL, 0);
-		driver_add(&f->queues[queue], &endless, 1, 0);
-		notify(f);
-		expect_needs_reset(f);
-	}
-	start(f, ALL, 0);
 	driver_add(&f->queues[INFLATE], &nowhere, 1, 0);
 	notify(f);
 	expect_needs_reset(f);
@@ -436,6 +440,148 @@ static void test_odd_lists(void **state)
 	send_pages(f, INFLATE, numbers, 2);
 	expect_page(f, 1, false);
 }
+
+/* ---- Work that is left ------------------------------------------------------------------------- */
+
+static void pause_device(struct fixture *f)
+{
+	virtio_device_pause(virtio_balloon_device(f->balloon));
+}
+
+/* The worker has come upon a wild page, and goes on when somebody waits for it. */
+static void wait_held(struct fixture *f)
+{
+	while (!__atomic_load_n(&f->reports, __ATOMIC_SEQ_CST))
+		usleep(100);
+}
+
+static void expect_not_used(struct fixture *f, unsigned int queue)
+{
+	uint32_t id, length;
+
+	usleep(20000);
+	assert_false(driver_take(&f->queues[queue], &id, &length));
+}
+
+#define LEFT 3000u
+
+/* A list whose first number is wild, and the others not. */
+static void send_left(struct fixture *f, uint64_t features)
+{
+	static uint32_t numbers[LEFT];
+
+	f->hold = true;
+	start(f, features, 0);
+	fill(f, 0, LEFT);
+	for (unsigned int i = 1; i < LEFT; i++)
+		numbers[i] = PFN(PAGES) + i;
+	send(f, INFLATE, numbers, sizeof(numbers));
+	wait_held(f);
+}
+
+/* Whoever stops the VM does not wait until a list is done, and the driver does till it is. */
+static void test_pause_in_list(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t number = PFN(PAGES);
+	uint64_t taken;
+
+	for (unsigned int round = 0; round < 2; round++) {
+		__atomic_store_n(&f->reports, 0, __ATOMIC_SEQ_CST);
+		send_left(f, round ? ALL | BIT(VIRTIO_F_RING_PACKED) : ALL);
+		pause_device(f);
+		taken = state_of(f).inflated_pages;
+		assert_in_range(taken, 1, LEFT - 1);
+		expect_not_used(f, INFLATE);
+		assert_int_equal(state_of(f).inflated_pages, taken);
+		expect_page(f, 1, false);
+		expect_page(f, LEFT - 1, true);
+		virtio_device_resume(virtio_balloon_device(f->balloon));
+		wait_used(f, INFLATE);
+		/* Each number once. */
+		assert_int_equal(state_of(f).inflated_pages, LEFT);
+		assert_int_equal(state_of(f).wild_pages, 1);
+		expect_page(f, LEFT - 1, false);
+		send_pages(f, INFLATE, &number, 1);
+		assert_int_equal(state_of(f).inflated_pages, LEFT + 1);
+		expect_page(f, 0, false);
+		/* What it tells of, it tells of once. */
+		virtio_balloon_destroy(f->balloon);
+		create(f);
+	}
+}
+
+/* Nor does who resets it; the next driver's list begins at its start. */
+static void test_reset_in_list(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t numbers[] = {PFN(PAGES) + LEFT - 1, PFN(PAGES) + LEFT - 2};
+	uint64_t taken;
+
+	send_left(f, ALL);
+	driver_write(&f->mmio, VIRTIO_MMIO_STATUS, 0);
+	taken = state_of(f).inflated_pages;
+	assert_in_range(taken, 1, LEFT - 1);
+	expect_not_used(f, INFLATE);
+	start(f, ALL, 0);
+	expect_page(f, LEFT - 1, true);
+	send_pages(f, INFLATE, numbers, 2);
+	assert_int_equal(state_of(f).inflated_pages, taken + 2);
+	expect_page(f, LEFT - 1, false);
+	expect_page(f, LEFT - 2, false);
+}
+
+/* A list may be as long as a driver likes: it holds nobody up. */
+static void test_endless_list(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t offset = UINT64_C(32) << 20; /* zeros: wild */
+	const struct driver_buffer endless = {BASE + offset, RAM_BYTES - offset, false};
+
+	for (unsigned int queue = INFLATE; queue <= DEFLATE; queue++) {
+		start(f, ALL, 0);
+		driver_add(&f->queues[queue], &endless, 1, 0);
+		notify(f);
+		while (!(queue == INFLATE ? state_of(f).inflated_pages
+					  : state_of(f).deflated_pages)) {
+			assert_false(needs_reset(f));
+			usleep(100);
+		}
+	}
+	pause_device(f);
+	virtio_device_resume(virtio_balloon_device(f->balloon));
+	assert_false(needs_reset(f));
+}
+
+/* A report of ranges that take long is left after a GiB, and goes on there. */
+static void test_pause_in_report(void **state)
+{
+	struct fixture *f = *state;
+	const struct driver_buffer buffers[] = {
+		{PAGE, UINT32_MAX - PAGE + 1, true}, /* 4 GiB but for a page; BASE is behind it */
+		{PAGES, 4 * PAGE, true},
+	};
+
+	f->hold = true;
+	start(f, ALL, 0);
+	fill(f, 0, 8);
+	driver_add(&f->queues[REPORTS], buffers, 2, 0);
+	notify(f);
+	wait_held(f);
+	pause_device(f);
+	assert_int_equal(state_of(f).wild_pages, (UINT32_C(1) << 18) - 1);
+	assert_int_equal(state_of(f).reported_pages, 0);
+	expect_not_used(f, REPORTS);
+	expect_page(f, 0, true);
+	virtio_device_resume(virtio_balloon_device(f->balloon));
+	wait_used(f, REPORTS);
+	assert_int_equal(state_of(f).wild_pages, (UINT32_C(1) << 20) - 1);
+	assert_int_equal(state_of(f).reported_pages, 4);
+	expect_page(f, 3, false);
+	expect_page(f, 4, true);
+}
+
+/* ---- The configuration space ------------------------------------------------------------------- */
 
 static void test_target(void **state)
 {
@@ -738,6 +884,10 @@ int main(void)
 		{"test_inflate_scattered_memfd", test_inflate_scattered, setup, teardown, &memfd},
 		WITH_GUEST(test_wild_pages),
 		WITH_GUEST(test_odd_lists),
+		WITH_GUEST(test_pause_in_list),
+		WITH_GUEST(test_reset_in_list),
+		WITH_GUEST(test_endless_list),
+		WITH_GUEST(test_pause_in_report),
 		WITH_GUEST(test_target),
 		WITH_GUEST(test_reports),
 		{"test_reports_memfd", test_reports, setup, teardown, &memfd},
