@@ -4,6 +4,7 @@
  * back is to ask for the next statistics.
  */
 #include <endian.h>
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <time.h>
@@ -90,7 +91,11 @@ int balloon_stats_timeout_ms(struct virtio_balloon *balloon)
 	/* Without a buffer, the driver's next notification is what is waited for. */
 	if (!wanted || !balloon->stats_held)
 		return -1;
-	return due <= now ? 0 : (int)((due - now + NS_PER_MS - 1) / NS_PER_MS);
+	if (due <= now)
+		return 0;
+	/* Whoever is woken before it is due waits again. */
+	ms = (due - now + NS_PER_MS - 1) / NS_PER_MS;
+	return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 int balloon_stats_work(struct virtio_balloon *balloon, struct samara_error *err)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +17,7 @@
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_mmio.h>
 
-#include "devices/virtio_balloon.h"
+#include "devices/virtio_balloon_internal.h"
 #include "tests/lib/virtio_driver.h"
 
 /* A balloon as a guest's driver uses it, on memory whose pages are counted. */
@@ -729,6 +730,24 @@ static void test_stats(void **state)
 	expect_stats(f, 5);
 }
 
+/* Longer than poll() can wait: it waits as long as it can. */
+static void test_stats_seldom(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, ALL, 0);
+	virtio_balloon_poll_stats(f->balloon, UINT32_MAX);
+	send_stats(f, 1);
+	wait_used(f, STATS);
+	send_stats(f, 2);
+	expect_stats(f, 2);
+	pause_device(f);
+	assert_int_equal(balloon_stats_timeout_ms(f->balloon), INT_MAX);
+	virtio_device_resume(virtio_balloon_device(f->balloon));
+	virtio_balloon_poll_stats(f->balloon, 1);
+	wait_used(f, STATS);
+}
+
 static void test_stats_queue_taken_away(void **state)
 {
 	struct fixture *f = *state;
@@ -892,6 +911,7 @@ int main(void)
 		WITH_GUEST(test_reports),
 		{"test_reports_memfd", test_reports, setup, teardown, &memfd},
 		WITH_GUEST(test_stats),
+		WITH_GUEST(test_stats_seldom),
 		WITH_GUEST(test_stats_queue_taken_away),
 		WITH_GUEST(test_hints),
 		WITH_GUEST(test_short_hint),
