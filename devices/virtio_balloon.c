@@ -60,9 +60,9 @@ static void reset(void *model)
 	balloon_stats_reset(balloon);
 	balloon_hints_reset(balloon);
 	balloon->progress = (struct balloon_progress){0};
-	balloon->last_actual = 0;
-	/* The next driver has an empty balloon. */
+	/* The next driver has an empty balloon; and as there may never be one, it is told now. */
 	guest_mm_take_back(balloon->config.mm, 0, -SAMARA_PAGE_BYTES);
+	look_at_actual(balloon);
 }
 
 static const struct virtio_model model = {

@@ -27,10 +27,11 @@ struct virtio_balloon;
  * @deflate_on_oom: the guest may take pages back when it is out of memory
  * @reporting: the guest reports free pages by itself
  * @report: takes a line about a driver that misbehaves, once for each kind; may be NULL
- * @changed: the guest says that its balloon has another size; may be NULL
+ * @changed: the guest says that its balloon has another size, or a reset has emptied it; may be NULL
  * @arg: for both
  *
- * Context of @changed: the balloon's worker; must not call virtio_balloon_reset() or _destroy().
+ * Context of @changed: the balloon's worker, or whoever resets the device while the worker is kept
+ * out (a vCPU, too); no lock of the balloon's is held. Must not reset or destroy the device.
  */
 struct virtio_balloon_setup {
 	const char *name;

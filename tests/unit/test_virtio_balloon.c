@@ -56,6 +56,7 @@ struct fixture {
 	char report[256];
 	bool hold;        /* the worker, when it reports, until it is waited for */
 	uint64_t changed; /* atomic */
+	uint32_t changes; /* atomic: how often it did */
 	unsigned int hints;
 	struct chain_segment hint[16];
 	unsigned int overs, completes;
@@ -78,6 +79,7 @@ static void note_change(void *arg, uint64_t actual_bytes)
 {
 	struct fixture *f = arg;
 
+	__atomic_fetch_add(&f->changes, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&f->changed, actual_bytes, __ATOMIC_SEQ_CST);
 }
 
@@ -611,6 +613,11 @@ static void test_target(void **state)
 	virtio_device_reset(virtio_balloon_device(f->balloon));
 	assert_int_equal(state_of(f).actual_bytes, 0);
 	assert_int_equal(state_of(f).target_bytes, 8 * PAGE);
+	/* Which is told at once: there may be no new driver. */
+	assert_int_equal(__atomic_load_n(&f->changed, __ATOMIC_SEQ_CST), 0);
+	assert_int_equal(__atomic_load_n(&f->changes, __ATOMIC_SEQ_CST), 2);
+	virtio_device_reset(virtio_balloon_device(f->balloon));
+	assert_int_equal(__atomic_load_n(&f->changes, __ATOMIC_SEQ_CST), 2);
 }
 
 /* ---- Reports ----------------------------------------------------------------------------------- */
