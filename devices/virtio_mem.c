@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -17,10 +18,31 @@
 #define WORD_BITS          64
 
 /*
+ * So much is unplugged at a time, or a block: between two looks at whether the device is to stop.
+ * What the guest has filled takes long: 0.01 s in huge pages, 0.3 s in small ones, on a machine with
+ * other work.
+ */
+#define PIECE_BYTES        (UINT64_C(1) << 30)
+
+/* Instead of a response: the device is stopping, and the request is not done. */
+#define REQUEST_LEFT       UINT_MAX
+
+/*
  * How much more than it is asked for a guest may choose from. Linux adds memory in blocks of up to
  * 128 MiB on x86 as long as it has less than 64 GiB (arch/x86/mm/init_64.c); two of them.
  */
 #define USABLE_EXTRA_BYTES (UINT64_C(256) << 20)
+
+/* Blocks that follow each other, by their numbers. */
+struct blocks {
+	uint64_t first, count;
+};
+
+/* An unplug request that was left while it was worked on, and how many blocks are done; 0: none. */
+struct left {
+	struct blocks blocks;
+	uint64_t done;
+};
 
 /**
  * struct virtio_mem - a range of blocks
@@ -33,6 +55,7 @@ struct virtio_mem {
 	struct virtio_device *device;  /* I */
 	uint64_t block_count;          /* I */
 	uint64_t *plugged;             /* w: a bit for each block */
+	struct left left;              /* w */
 	bool complained;               /* w: of what the driver may not */
 	bool told_of_reset;            /* w: that not all could be unplugged */
 	pthread_mutex_t lock;
@@ -41,11 +64,6 @@ struct virtio_mem {
 };
 
 /* ---- Blocks ------------------------------------------------------------------------------------ */
-
-/* Blocks that follow each other, by their numbers. */
-struct blocks {
-	uint64_t first, count;
-};
 
 static bool is_plugged(const struct virtio_mem *mem, uint64_t block)
 {
@@ -141,20 +159,40 @@ static int change(struct virtio_mem *mem, const struct blocks *blocks, bool plug
 	return 0;
 }
 
-/* As much as goes. Return: 0, or the first error: then what could not be unplugged stays usable. */
-static int unplug_all(struct virtio_mem *mem, struct samara_error *err)
+/* The next blocks to be unplugged at a time. */
+static struct blocks piece_of(const struct virtio_mem *mem, uint64_t block, uint64_t end)
+{
+	uint64_t most = PIECE_BYTES / mem->setup.block_bytes;
+
+	if (!most)
+		most = 1;
+	return (struct blocks){block, end - block < most ? end - block : most};
+}
+
+/*
+ * As much as goes; with @patient to the end, though the device is stopping. Return: 0, 1 (there is
+ * more), or the first error: then what could not be unplugged stays usable.
+ */
+static int unplug_all(struct virtio_mem *mem, bool patient, struct samara_error *err)
 {
 	uint64_t block = 0;
 	int first = 0;
 
 	while (block < mem->block_count) {
 		uint64_t end = run_end(mem, block, mem->block_count);
-		struct blocks run = {block, end - block};
-		int ret = is_plugged(mem, block) ? change(mem, &run, false, first ? NULL : err) : 0;
+		struct blocks piece = piece_of(mem, block, end);
+		int ret;
 
+		if (!is_plugged(mem, block)) {
+			block = end;
+			continue;
+		}
+		ret = change(mem, &piece, false, first ? NULL : err);
 		if (!first)
 			first = ret;
-		block = end;
+		block += piece.count;
+		if (!patient && virtio_device_stopping(mem->device))
+			return 1;
 	}
 	if (first)
 		return first;
@@ -220,13 +258,55 @@ static unsigned int plug(struct virtio_mem *mem, uint64_t gpa, unsigned int nb_b
 	return VIRTIO_MEM_RESP_BUSY;
 }
 
+/* Half of a request is none: what it has unplugged is plugged again, empty. */
+static unsigned int undo_unplug(struct virtio_mem *mem)
+{
+	struct blocks done = {mem->left.blocks.first, mem->left.done};
+
+	mem->left = (struct left){0};
+	if (done.count && change(mem, &done, true, NULL))
+		virtio_device_report(
+			mem->device,
+			"the host can neither unplug the blocks of a request, nor plug "
+			"again those that it has unplugged");
+	count(mem, &mem->state.busy);
+	return VIRTIO_MEM_RESP_BUSY;
+}
+
 static unsigned int unplug(struct virtio_mem *mem, uint64_t gpa, unsigned int nb_blocks)
 {
+	struct left *left = &mem->left;
 	struct blocks blocks;
+	bool known = named_blocks(mem, gpa, nb_blocks, &blocks);
 
-	if (!named_blocks(mem, gpa, nb_blocks, &blocks) || !all_are(mem, &blocks, true))
-		return refuse(mem, "unplug", gpa, nb_blocks);
-	if (!change(mem, &blocks, false, NULL))
+	/* If it is not the one that was left, it begins; and only now it is looked at. */
+	if (!known || memcmp(&left->blocks, &blocks, sizeof(blocks)) != 0) {
+		*left = (struct left){0};
+		if (!known || !all_are(mem, &blocks, true))
+			return refuse(mem, "unplug", gpa, nb_blocks);
+		left->blocks = blocks;
+	}
+	while (left->done < blocks.count) {
+		struct blocks piece =
+			piece_of(mem, blocks.first + left->done, blocks.first + blocks.count);
+
+		if (change(mem, &piece, false, NULL))
+			return undo_unplug(mem);
+		left->done += piece.count;
+		if (left->done < blocks.count && virtio_device_stopping(mem->device))
+			return REQUEST_LEFT;
+	}
+	*left = (struct left){0};
+	return VIRTIO_MEM_RESP_ACK;
+}
+
+static unsigned int unplug_everything(struct virtio_mem *mem)
+{
+	int ret = unplug_all(mem, false, NULL);
+
+	if (ret > 0)
+		return REQUEST_LEFT;
+	if (!ret)
 		return VIRTIO_MEM_RESP_ACK;
 	count(mem, &mem->state.busy);
 	return VIRTIO_MEM_RESP_BUSY;
@@ -252,16 +332,15 @@ static unsigned int answer(struct virtio_mem *mem, const struct virtio_mem_req *
 	uint64_t gpa = le64toh(request->u.plug.addr);
 	unsigned int nb_blocks = le16toh(request->u.plug.nb_blocks);
 
+	if (le16toh(request->type) != VIRTIO_MEM_REQ_UNPLUG)
+		mem->left = (struct left){0};
 	switch (le16toh(request->type)) {
 	case VIRTIO_MEM_REQ_PLUG:
 		return plug(mem, gpa, nb_blocks);
 	case VIRTIO_MEM_REQ_UNPLUG:
 		return unplug(mem, gpa, nb_blocks);
 	case VIRTIO_MEM_REQ_UNPLUG_ALL:
-		if (!unplug_all(mem, NULL))
-			return VIRTIO_MEM_RESP_ACK;
-		count(mem, &mem->state.busy);
-		return VIRTIO_MEM_RESP_BUSY;
+		return unplug_everything(mem);
 	case VIRTIO_MEM_REQ_STATE:
 		return request_state(mem, gpa, nb_blocks, state);
 	default:
@@ -274,6 +353,7 @@ static int serve(void *arg, struct descriptor_chain *chain, uint32_t *written_by
 {
 	struct virtio_mem_req request;
 	struct virtio_mem_resp response = {0};
+	unsigned int type;
 	uint16_t state = 0;
 	int ret = chain_read(chain, 0, &request, sizeof(request), err);
 
@@ -287,7 +367,10 @@ static int serve(void *arg, struct descriptor_chain *chain, uint32_t *written_by
 	ret = chain_write(chain, 0, &response, sizeof(response), err);
 	if (ret)
 		return ret;
-	response.type = htole16(answer(arg, &request, &state));
+	type = answer(arg, &request, &state);
+	if (type == REQUEST_LEFT)
+		return VIRTIO_SERVE_LATER;
+	response.type = htole16((uint16_t)type);
 	response.u.state.state = htole16(state);
 	*written_bytes = sizeof(response);
 	return chain_write(chain, 0, &response, sizeof(response), err);
@@ -303,7 +386,7 @@ static int work(void *model, struct samara_error *err)
 /* The device is reset, and not the machine: blocks keep their state (5.15.5.2). */
 static void keep_all(void *model)
 {
-	(void)model;
+	((struct virtio_mem *)model)->left = (struct left){0};
 }
 
 static const struct virtio_model model = {
@@ -439,7 +522,7 @@ void virtio_mem_reset(struct virtio_mem *mem)
 
 	/* From here on no driver is at work: the blocks are ours. */
 	virtio_device_reset(mem->device);
-	if (!unplug_all(mem, &error))
+	if (!unplug_all(mem, true, &error))
 		return;
 	count(mem, &mem->state.busy);
 	virtio_mem_get(mem, &state);

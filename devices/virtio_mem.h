@@ -14,7 +14,8 @@
 /*
  * virtio-mem (virtio 1.2, 5.15): a range of guest-physical addresses whose blocks the guest plugs
  * and unplugs, to reach the size that it is asked for. A request's blocks are one operation of
- * guest_mm. What is unplugged may be read, and reads as zeros.
+ * guest_mm, or, to be unplugged, one for each GiB, and the device may be paused between them. What
+ * is unplugged may be read, and reads as zeros.
  */
 struct virtio_mem;
 

@@ -52,6 +52,8 @@ struct fixture {
 	uint64_t changed; /* atomic */
 	bool stall;       /* atomic: note_change() waits */
 	bool frozen;      /* atomic */
+	/* Atomic: what the worker does at the next change: wait until it is waited for, or fail. */
+	bool hold, held, fail;
 };
 
 static void note_report(void *arg, const char *line)
@@ -69,6 +71,16 @@ static void note_change(void *arg, uint64_t plugged_bytes)
 	while (__atomic_load_n(&f->stall, __ATOMIC_SEQ_CST))
 		usleep(1000);
 	__atomic_store_n(&f->changed, plugged_bytes, __ATOMIC_SEQ_CST);
+	if (__atomic_exchange_n(&f->fail, false, __ATOMIC_SEQ_CST))
+		interpose_fail_nth(INTERPOSE_MADVISE, 1, 0, 0);
+	if (!__atomic_exchange_n(&f->hold, false, __ATOMIC_SEQ_CST))
+		return;
+	__atomic_store_n(&f->held, true, __ATOMIC_SEQ_CST);
+	for (unsigned int ms = 0; ms < 60000; ms++) {
+		if (virtio_device_stopping(virtio_mem_device(f->mem)))
+			break;
+		usleep(1000);
+	}
 }
 
 static int create(struct fixture *f, uint64_t size, uint64_t block, uint64_t requested, int node)
@@ -380,6 +392,111 @@ static void test_unplug_all(void **state)
 	assert_int_equal(unplug_all(f), ACK);
 	expect_plugged(f, 0);
 	expect_state(f, 0, 512, VIRTIO_MEM_STATE_UNPLUGGED);
+}
+
+/* ---- Work that is left ------------------------------------------------------------------------- */
+
+#define BLOCKS 2048u /* of 2 MiB */
+
+/* All of 4 GiB is plugged, and a request to unplug it held up after its first GiB. */
+static void begin(struct fixture *f, uint16_t type)
+{
+	f->hold = true;
+	send(f, type, RANGE, BLOCKS);
+	while (!__atomic_load_n(&f->held, __ATOMIC_SEQ_CST))
+		usleep(100);
+	__atomic_store_n(&f->held, false, __ATOMIC_SEQ_CST);
+}
+
+static void expect_not_done(struct fixture *f)
+{
+	uint32_t id, length;
+
+	usleep(20000);
+	assert_false(driver_take(&f->queue, &id, &length));
+	expect_plugged(f, GIB(3));
+}
+
+/* Whoever stops the VM does not wait for it, and the driver is not told that it is done. */
+static void test_pause(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(create(f, GIB(4), MIB(2), GIB(4), VIRTIO_MEM_NO_NODE), 0);
+	for (unsigned int round = 0; round < 4; round++) {
+		start(f, round < 2 ? FEATURES : FEATURES | BIT(VIRTIO_F_RING_PACKED));
+		assert_int_equal(plug(f, 0, BLOCKS), ACK);
+		begin(f, round % 2 ? VIRTIO_MEM_REQ_UNPLUG : VIRTIO_MEM_REQ_UNPLUG_ALL);
+		virtio_device_pause(virtio_mem_device(f->mem));
+		expect_not_done(f);
+		virtio_device_resume(virtio_mem_device(f->mem));
+		assert_int_equal(receive(f).type, ACK);
+		expect_plugged(f, 0);
+	}
+	assert_int_equal(state_of(f).refused, 0);
+	assert_int_equal(state_of(f).busy, 0);
+}
+
+/* A reset drops it: what is not unplugged stays. */
+static void test_reset_in_request(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(create(f, GIB(4), MIB(2), GIB(4), VIRTIO_MEM_NO_NODE), 0);
+	start(f, FEATURES);
+	for (unsigned int round = 0; round < 2; round++) {
+		assert_int_equal(plug(f, 0, BLOCKS), ACK);
+		begin(f, round ? VIRTIO_MEM_REQ_UNPLUG : VIRTIO_MEM_REQ_UNPLUG_ALL);
+		driver_write(&f->mmio, VIRTIO_MMIO_STATUS, 0);
+		expect_not_done(f);
+		start(f, FEATURES);
+		expect_state(f, 0, BLOCKS / 4, VIRTIO_MEM_STATE_UNPLUGGED);
+		expect_state(f, BLOCKS / 4, 3 * BLOCKS / 4, VIRTIO_MEM_STATE_PLUGGED);
+		/* The same request is a new one, and wrong now. */
+		assert_int_equal(unplug(f, 0, BLOCKS), ERROR);
+		assert_int_equal(unplug(f, BLOCKS / 4, 3 * BLOCKS / 4), ACK);
+		expect_plugged(f, 0);
+	}
+}
+
+/* A driver that puts another request in the place of one that was left. */
+static void test_exchanged_request(void **state)
+{
+	struct fixture *f = *state;
+	struct virtio_mem_req *request;
+
+	assert_int_equal(create(f, GIB(4), MIB(2), GIB(4), VIRTIO_MEM_NO_NODE), 0);
+	start(f, FEATURES);
+	assert_int_equal(plug(f, 0, BLOCKS), ACK);
+	begin(f, VIRTIO_MEM_REQ_UNPLUG);
+	virtio_device_pause(virtio_mem_device(f->mem));
+	expect_not_done(f);
+	request = guest_at(&f->guest, REQUEST);
+	request->u.unplug.nb_blocks = BLOCKS - 1;
+	virtio_device_resume(virtio_mem_device(f->mem));
+	assert_int_equal(receive(f).type, ERROR);
+	expect_plugged(f, GIB(3));
+	assert_int_equal(plug(f, 0, BLOCKS / 4), ACK);
+	assert_int_equal(unplug(f, 0, BLOCKS), ACK);
+	expect_plugged(f, 0);
+}
+
+/* All of a request or nothing of it, though it is done piece by piece. */
+static void test_fails_in_request(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(create(f, GIB(4), MIB(2), GIB(4), VIRTIO_MEM_NO_NODE), 0);
+	start(f, FEATURES);
+	assert_int_equal(plug(f, 0, BLOCKS), ACK);
+	*word_at(f, GIB(2)) = 99;
+	__atomic_store_n(&f->fail, true, __ATOMIC_SEQ_CST);
+	assert_int_equal(unplug(f, 0, BLOCKS), BUSY);
+	expect_plugged(f, GIB(4));
+	expect_state(f, 0, BLOCKS, VIRTIO_MEM_STATE_PLUGGED);
+	assert_int_equal(*word_at(f, GIB(2)), 99);
+	assert_int_equal(state_of(f).busy, 1);
+	assert_int_equal(f->reports, 0);
 }
 
 /* A reset of the device keeps the blocks, one of the machine does not. */
@@ -728,6 +845,10 @@ int main(void)
 		WITH_GUEST(test_no_memory),
 		WITH_GUEST(test_freeze),
 		WITH_GUEST(test_freeze_waits),
+		WITH_GUEST(test_pause),
+		WITH_GUEST(test_reset_in_request),
+		WITH_GUEST(test_exchanged_request),
+		WITH_GUEST(test_fails_in_request),
 	};
 
 	return cmocka_run_group_tests_name("virtio_mem", tests, NULL, NULL);
