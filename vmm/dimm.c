@@ -12,6 +12,7 @@
 
 /* Until the guest asks what there is to tell, it is told again; and a failed unplug tried again. */
 #define REMIND_MS       1000
+#define NS_PER_MS       UINT64_C(1000000)
 
 /* So many times in a row, and whoever runs the VM is told. A guest that boots may take some. */
 #define UNHEARD_MAX     10u
@@ -72,8 +73,9 @@ struct dimms {
 	bool ejected[MEMORY_HOTPLUG_SLOTS_MAX];         /* [l] and not unplugged yet */
 	unsigned int reports[MEMORY_HOTPLUG_SLOTS_MAX]; /* [l] since something happened */
 	struct dimm_ost last[MEMORY_HOTPLUG_SLOTS_MAX]; /* [l] */
-	struct task tasks[TASKS_MAX];                   /* [l] a ring */
-	unsigned int first_task, task_count;            /* [l] */
+	struct task tasks[TASKS_MAX];                   /* [l] in the order they came */
+	unsigned int task_count;                        /* [l] */
+	uint64_t retry_ns[MEMORY_HOTPLUG_SLOTS_MAX];    /* [l] its tasks wait until then; 0: not */
 	struct dimm_counters counters;                  /* [l] */
 	unsigned int unheard;                           /* [l] reminders in a row */
 	unsigned int complaints, told;                  /* [l] enum complaint */
@@ -94,7 +96,7 @@ static bool add_task(struct dimms *dimms, const struct task *task)
 {
 	if (dimms->task_count >= (task->kind == TASK_EJECTED ? TASKS_MAX : TASKS_REPORTED))
 		return false;
-	dimms->tasks[(dimms->first_task + dimms->task_count++) % TASKS_MAX] = *task;
+	dimms->tasks[dimms->task_count++] = *task;
 	pthread_cond_signal(&dimms->wake);
 	return true;
 }
@@ -324,46 +326,75 @@ static void remind(struct dimms *dimms)
 		complain(dimms, COMPLAINT_SILENCE);
 }
 
-/* Under the lock. Return: whether there is a task. */
-static bool wait_for_task(struct dimms *dimms, struct task *task)
+static uint64_t now_ns(void)
 {
-	while (!dimms->task_count && !dimms->stop) {
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 * NS_PER_MS + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * The first task that need not wait. Those of a slot whose ejection failed wait all together, so that
+ * they stay in order; those of other slots pass. Under the lock. Return: its index, or task_count.
+ */
+static unsigned int find_task(const struct dimms *dimms)
+{
+	uint64_t now = now_ns();
+	unsigned int i;
+
+	for (i = 0; i < dimms->task_count; i++)
+		if (dimms->retry_ns[dimms->tasks[i].slot] <= now)
+			break;
+	return i;
+}
+
+/* Under the lock. Return: whether there is a task, *@index. */
+static bool wait_for_task(struct dimms *dimms, unsigned int *index)
+{
+	while (!dimms->stop && (*index = find_task(dimms)) == dimms->task_count) {
 		if (tell_complaints(dimms))
 			continue;
-		if (dimms->remind) {
-			if (wait_a_while(dimms))
+		if (dimms->remind || dimms->task_count) {
+			if (wait_a_while(dimms) && dimms->remind)
 				remind(dimms);
 		} else {
 			pthread_cond_wait(&dimms->wake, &dimms->lock);
 		}
 	}
-	if (dimms->stop)
-		return false;
-	*task = dimms->tasks[dimms->first_task];
-	return true;
+	return !dimms->stop;
+}
+
+/* Under the lock. */
+static void end_task(struct dimms *dimms, unsigned int index)
+{
+	dimms->retry_ns[dimms->tasks[index].slot] = 0;
+	memmove(&dimms->tasks[index], &dimms->tasks[index + 1],
+		(--dimms->task_count - index) * sizeof(*dimms->tasks));
 }
 
 static void *serve(void *arg)
 {
 	struct dimms *dimms = arg;
+	unsigned int index;
 	struct task task;
 	bool done;
 
 	pthread_mutex_lock(&dimms->lock);
-	while (wait_for_task(dimms, &task)) {
+	while (wait_for_task(dimms, &index)) {
+		task = dimms->tasks[index];
 		pthread_mutex_unlock(&dimms->lock);
 		done = true;
 		if (task.kind == TASK_EJECTED)
 			done = carry_out_ejection(dimms, task.slot);
 		else
 			pass_on_report(dimms, &task);
+		/* Tasks are added behind it meanwhile, and nobody else takes any away. */
 		pthread_mutex_lock(&dimms->lock);
-		if (done) {
-			dimms->first_task = (dimms->first_task + 1) % TASKS_MAX;
-			dimms->task_count--;
-		} else if (!dimms->stop) {
-			wait_a_while(dimms);
-		}
+		if (done)
+			end_task(dimms, index);
+		else
+			dimms->retry_ns[task.slot] = now_ns() + REMIND_MS * NS_PER_MS;
 	}
 	pthread_mutex_unlock(&dimms->lock);
 	return NULL;

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "tests/lib/interpose.h"
 #include "tests/lib/memory_vm.h"
 
 /* ---- DIMMs ----------------------------------------------------------------------------------- */
@@ -262,6 +263,47 @@ static void what_was_not_asked_for_can_be_ejected(void **state)
 	close(fd);
 }
 
+/* The host can't carry one out, again and again: what other slots have to say does not wait for it. */
+static void an_ejection_that_fails_holds_up_its_slot_alone(void **state)
+{
+	int fd = peer_greet();
+	json_t *list;
+	gpa_t gpa;
+
+	(void)state;
+	for (unsigned int i = 0; i < 3; i++) {
+		char id[8], memdev[8];
+
+		snprintf(id, sizeof(id), "dimm%u", i);
+		snprintf(memdev, sizeof(memdev), "mem%u", i);
+		add_backend(fd, memdev, 128);
+		add_dimm(fd, id, memdev);
+	}
+	gpa = slot_gpa(0);
+	/* An unplug of memory that is there has something to give back. */
+	assert_int_equal(guest_mm_write(straw.mm, gpa, &gpa, sizeof(gpa)), 0);
+	interpose_fail_randomly(INTERPOSE_MADVISE, 1);
+	slot_eject(0);
+	slot_report(0, 0x103, 0);
+	slot_report(1, 0x103, 0x84);
+	slot_eject(1);
+	slot_report(1, 0x103, 0);
+	slot_report(2, 1, 0);
+	expect_ost(fd, "dimm1", 0x103, 0x84);
+	expect_deleted(fd, "dimm1");
+	expect_ost(fd, NULL, 0x103, 0);
+	expect_ost(fd, "dimm2", 1, 0);
+	/* Its own tasks are in order, and the ejection is tried again. */
+	peer_expect_silence(fd);
+	list = peer_query(fd, "query-memory-devices");
+	assert_int_equal(json_array_size(list), 2);
+	json_decref(list);
+	interpose_fail_randomly(0, 0);
+	expect_deleted(fd, "dimm0");
+	expect_ost(fd, NULL, 0x103, 0);
+	close(fd);
+}
+
 /* ---- Clients side by side ---------------------------------------------------------------------- */
 
 static void *plug_and_unplug(void *arg)
@@ -314,6 +356,7 @@ int main(void)
 		MEMORY_TEST(places_are_used_again),
 		MEMORY_TEST(a_storm_of_reports_is_cut_off),
 		MEMORY_TEST(what_was_not_asked_for_can_be_ejected),
+		MEMORY_TEST(an_ejection_that_fails_holds_up_its_slot_alone),
 		MEMORY_TEST(clients_do_not_disturb_each_other),
 	};
 
