@@ -10,16 +10,17 @@
 #include "vmm/memory_devices.h"
 
 /*
- * Lock key: [i] immutable, [L] under lock.
+ * Lock key: [i] immutable, [L] under lock, [S] written under lock and seen, read under either.
  *
- * @lock is held while memory is plugged and unplugged, so it may be held long; who must not wait
- * (vCPU threads, getters of properties) does without.
+ * @lock is held while memory is plugged and unplugged, filled from a file or populated, so it may be
+ * held long; who must not wait (vCPU threads, getters of properties) does without. @seen is for who
+ * only looks what devices there are: it is taken after @lock, and held for a moment.
  */
 struct memory_devices {
 	struct memory_devices_config config; /* [i] */
-	pthread_mutex_t lock;
+	pthread_mutex_t lock, seen;
 	struct memory_backend *backends; /* [L] */
-	struct memory_device *devices;   /* [L] in the order of their addresses */
+	struct memory_device *devices;   /* [S] in the order of their addresses */
 	unsigned int anonymous;          /* [L] devices without an id that there were */
 	_Atomic uint64_t plugged_bytes;  /* of all devices */
 };
@@ -38,6 +39,7 @@ int memory_devices_create(const struct memory_devices_config *config, struct mem
 		return no_memory("memory devices", err);
 	devices->config = *config;
 	pthread_mutex_init(&devices->lock, NULL);
+	pthread_mutex_init(&devices->seen, NULL);
 	*out = devices;
 	return 0;
 }
@@ -66,6 +68,7 @@ void memory_devices_destroy(struct memory_devices *devices)
 		devices->backends = backend->next;
 		free_backend(devices, backend);
 	}
+	pthread_mutex_destroy(&devices->seen);
 	pthread_mutex_destroy(&devices->lock);
 	free(devices);
 }
@@ -430,7 +433,9 @@ int memory_device_add(struct memory_device *device, const char *type,
 	while (*link && (*link)->gpa < device->gpa)
 		link = &(*link)->next;
 	device->next = *link;
+	pthread_mutex_lock(&devices->seen);
 	*link = device;
+	pthread_mutex_unlock(&devices->seen);
 	device->backend->used = true;
 	return 0;
 }
@@ -444,14 +449,17 @@ void memory_device_set_plugged(struct memory_device *device, uint64_t bytes)
 
 void memory_device_remove(struct memory_device *device)
 {
-	struct memory_device **link = &device->owner->devices;
+	struct memory_devices *devices = device->owner;
+	struct memory_device **link = &devices->devices;
 
 	while (*link != device)
 		link = &(*link)->next;
+	pthread_mutex_lock(&devices->seen);
 	*link = device->next;
+	pthread_mutex_unlock(&devices->seen);
 	device->backend->used = false;
 	memory_device_set_plugged(device, 0);
-	qom_remove(device->owner->config.qom, device->path);
+	qom_remove(devices->config.qom, device->path);
 }
 
 int memory_devices_unplug(struct memory_devices *devices, const char *id, struct samara_error *err)
@@ -475,10 +483,10 @@ int memory_devices_for_each(struct memory_devices *devices,
 	struct memory_device *device;
 	int ret = 0;
 
-	memory_devices_lock(devices);
+	pthread_mutex_lock(&devices->seen);
 	for (device = devices->devices; device && !ret; device = device->next)
 		ret = visit(device, arg);
-	memory_devices_unlock(devices);
+	pthread_mutex_unlock(&devices->seen);
 	return ret;
 }
 

@@ -53,7 +53,7 @@ struct memory_device_ops {
  * @own_place: as in struct memory_device_request
  * @plugged_bytes: how much of it is memory now; atomic, memory_device_set_plugged() writes it
  * @requested_bytes, @block_bytes: for virtio-mem; atomic, the kind's own to write
- * @next: under memory_devices_lock()
+ * @next: read under memory_devices_lock()
  *
  * The others are immutable.
  */
@@ -136,7 +136,10 @@ int memory_devices_unplug(struct memory_devices *devices, const char *id, struct
 
 /**
  * memory_devices_for_each() - list the devices in the order of their addresses
- * @visit: another value than 0 ends the listing and is returned; runs under the lock
+ * @visit: another value than 0 ends the listing and is returned; takes no lock and does not sleep,
+ *         and of a device it reads what is atomic, or was there when it was added
+ *
+ * Context: Any thread; does not wait for a device that is being plugged or unplugged.
  */
 int memory_devices_for_each(struct memory_devices *devices,
 			    int (*visit)(const struct memory_device *device, void *arg), void *arg);

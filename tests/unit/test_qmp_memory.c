@@ -304,6 +304,21 @@ static void an_ejection_that_fails_holds_up_its_slot_alone(void **state)
 	close(fd);
 }
 
+/* To plug memory may take long (a file, prealloc): who asks what there is does not wait for that. */
+static void questions_do_not_wait_for_a_plug(void **state)
+{
+	int fd = peer_greet();
+
+	(void)state;
+	add_backend(fd, "mem0", 128);
+	add_dimm(fd, "dimm0", "mem0");
+	memory_devices_lock(straw.devices);
+	assert_int_equal(device_count(fd), 1);
+	assert_int_equal(plugged_bytes(fd), 128 * MIB);
+	memory_devices_unlock(straw.devices);
+	close(fd);
+}
+
 /* ---- Clients side by side ---------------------------------------------------------------------- */
 
 static void *plug_and_unplug(void *arg)
@@ -357,6 +372,7 @@ int main(void)
 		MEMORY_TEST(a_storm_of_reports_is_cut_off),
 		MEMORY_TEST(what_was_not_asked_for_can_be_ejected),
 		MEMORY_TEST(an_ejection_that_fails_holds_up_its_slot_alone),
+		MEMORY_TEST(questions_do_not_wait_for_a_plug),
 		MEMORY_TEST(clients_do_not_disturb_each_other),
 	};
 
