@@ -549,22 +549,16 @@ static int choose_slot(const struct dimms *dimms, int wanted, unsigned int *slot
 				dimms->slot_count);
 }
 
-/* Make it known, once its memory is there. */
+/* Have the guest hear of it, now that its memory is there. */
 static int insert(struct dimms *dimms, struct dimm *dimm, struct samara_error *err)
 {
 	struct memory_device *device = &dimm->device;
 	unsigned int slot = (unsigned int)device->slot;
-	int ret;
+	int ret = memory_hotplug_insert(dimms->hotplug, slot, device->gpa, device->size_bytes,
+					device->node, device->hotplugged);
 
-	ret = memory_device_add(device, "pc-dimm", dimm_properties, err);
 	if (ret)
-		return ret;
-	ret = memory_hotplug_insert(dimms->hotplug, slot, device->gpa, device->size_bytes,
-				    device->node, device->hotplugged);
-	if (ret) {
-		memory_device_remove(device);
 		return samara_error_set(err, ret, "slot %u: %s", slot, strerror(-ret));
-	}
 	memory_device_set_plugged(device, device->size_bytes);
 	dimms->slots[slot] = dimm;
 	pthread_mutex_lock(&dimms->lock);
@@ -576,6 +570,7 @@ static int insert(struct dimms *dimms, struct dimm *dimm, struct samara_error *e
 	return 0;
 }
 
+/* Memory comes last of what may fail for want of some: to take it away again may fail as well. */
 static int plug(struct dimms *dimms, struct dimm *dimm, const struct memory_device_request *request,
 		int wanted_slot, struct samara_error *err)
 {
@@ -591,13 +586,18 @@ static int plug(struct dimms *dimms, struct dimm *dimm, const struct memory_devi
 	if (ret)
 		goto fini;
 	device->slot = (int)slot;
-	ret = memory_backend_plug(device->backend, mm, device->gpa, err);
+	ret = memory_device_add(device, "pc-dimm", dimm_properties, err);
 	if (ret)
 		goto fini;
+	ret = memory_backend_plug(device->backend, mm, device->gpa, err);
+	if (ret)
+		goto remove;
 	ret = insert(dimms, dimm, err);
 	if (!ret)
 		return 0;
 	memory_backend_unplug(device->backend, mm, device->gpa, NULL);
+remove:
+	memory_device_remove(device);
 fini:
 	memory_device_fini(device);
 	return ret;

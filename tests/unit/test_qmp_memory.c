@@ -304,6 +304,37 @@ static void an_ejection_that_fails_holds_up_its_slot_alone(void **state)
 	close(fd);
 }
 
+/* Whatever there is no memory for, and though there is none to clear up with: all is as before. */
+static void a_plug_that_fails_leaves_nothing(void **state)
+{
+	const struct memory_device_request request = {.id = "dimm0",
+						      .memdev = "mem0",
+						      .gpa = MEMORY_DEVICES_ANYWHERE,
+						      .hotplugged = true};
+	int fd = peer_greet(), ret = -1;
+	struct samara_error err = {0};
+	struct guest_mm_stats stats;
+	unsigned int nth;
+
+	(void)state;
+	/* Beside one that is there: to take it away again cuts a region, which needs memory. */
+	add_backend(fd, "mem1", 128);
+	add_dimm(fd, "dimm1", "mem1");
+	add_backend(fd, "mem0", 128);
+	for (nth = 1; ret; nth++) {
+		interpose_fail_nth(INTERPOSE_MALLOC, nth, 0, 0);
+		ret = dimms_plug(straw.dimms, &request, DIMM_ANY_SLOT, &err);
+		interpose_end();
+		guest_mm_get_stats(straw.mm, &stats);
+		assert_int_equal(stats.plugged_bytes, (ret ? 192 : 320) * MIB);
+		assert_int_equal(device_count(fd), ret ? 1 : 2);
+		assert_true(!ret || ret == -ENOMEM);
+	}
+	assert_true(nth > 3);
+	assert_int_equal(plugged_bytes(fd), 256 * MIB);
+	close(fd);
+}
+
 /* To plug memory may take long (a file, prealloc): who asks what there is does not wait for that. */
 static void questions_do_not_wait_for_a_plug(void **state)
 {
@@ -372,6 +403,7 @@ int main(void)
 		MEMORY_TEST(a_storm_of_reports_is_cut_off),
 		MEMORY_TEST(what_was_not_asked_for_can_be_ejected),
 		MEMORY_TEST(an_ejection_that_fails_holds_up_its_slot_alone),
+		MEMORY_TEST(a_plug_that_fails_leaves_nothing),
 		MEMORY_TEST(questions_do_not_wait_for_a_plug),
 		MEMORY_TEST(clients_do_not_disturb_each_other),
 	};
