@@ -118,27 +118,61 @@ static unsigned long struck(const char *place)
 
 /* ---- Faults on purpose ----------------------------------------------------------------------- */
 
-static void test_inject_fails(void **state)
+/* What may fail, how often, and with which work it is called at all. */
+static const struct injection {
+	const char *place, *odds, *backing, *mix;
+} injections[] = {
+	{"alloc", "20", "anon", NULL},
+	{"uffd-copy", "20", "anon", NULL},
+	{"uffd-zero", "20", "anon", NULL},
+	{"uffd-move", "20", "anon", NULL},
+	{"uffd-protect", "20", "anon", NULL},
+	{"madvise", "20", "anon", NULL},
+	{"fallocate", "20", "memfd", NULL},
+	/* A call for each mapping that is made anew, and that is seldom. */
+	{"mmap", "2", "anon", "plug=1,reback=2,unplug=1"},
+	{"mremap", "2", "anon", "plug=1,reback=2,unplug=1"},
+};
+
+/* Run until something is struck, longer where the machine is busy. */
+static void expect_struck(const struct injection *injection)
 {
-	static const char *const places[] = {"alloc", "uffd-copy", "uffd-move", "uffd-protect",
-					     "madvise"};
 	static const char *const seconds[] = {"2", "10", "60"};
+	const char *mix = injection->mix ? "--mix" : NULL;
 	char rule[32];
 
-	(void)state;
-	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
-		snprintf(rule, sizeof(rule), "%s:20", places[i]);
-		/* Longer where the machine is busy. */
-		for (size_t k = 0; k < 3; k++) {
-			if (RUN("", false, "-s", seconds[k], "--stranger-size", "16M", "--inject",
-				rule))
-				fail_msg("%s: %.4000s", rule, output);
-			expect("PASS");
-			if (struck(places[i]))
-				break;
-		}
-		assert_true(struck(places[i]) > 0);
+	snprintf(rule, sizeof(rule), "%s:%s", injection->place, injection->odds);
+	for (size_t i = 0; i < sizeof(seconds) / sizeof(*seconds); i++) {
+		if (RUN("", false, "-s", seconds[i], "--stranger-size", "16M", "--inject", rule,
+			"--backing", injection->backing, mix, injection->mix))
+			fail_msg("%s: %.4000s", rule, output);
+		expect("PASS");
+		if (struck(injection->place))
+			return;
 	}
+	fail_msg("%s: nothing was struck: %.4000s", rule, output);
+}
+
+static void test_inject_fails(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(injections) / sizeof(*injections); i++)
+		expect_struck(&injections[i]);
+}
+
+/* All of them at once: what is tried again fails somewhere else. */
+static void test_inject_all(void **state)
+{
+	(void)state;
+	if (RUN("", false, "-s", "10", "--stranger-size", "16M", "--inject", "all:50"))
+		fail_msg("%.4000s", output);
+	expect("PASS");
+	/* Each has its own count, and those that are called most have some. */
+	for (size_t i = 0; i < sizeof(injections) / sizeof(*injections); i++)
+		struck(injections[i].place);
+	assert_true(struck("alloc") > 0);
+	assert_true(struck("uffd-copy") > 0);
+	assert_true(struck("madvise") > 0);
 }
 
 static void test_inject_delays(void **state)
@@ -249,7 +283,7 @@ static void test_json(void **state)
 static void expect_found(const char *folder)
 {
 	int status =
-		RUN(folder, false, "-s", "200", "--stop-on-error", "--cpus", "1", "--slots", "1",
+		RUN(folder, false, "-s", "50", "--stop-on-error", "--cpus", "1", "--slots", "1",
 		    "--slot-size", "64K", "--strangers", "0", "--devices", "2", "--device-pages",
 		    "1", "--device-hold", "50", "--device-rest", "0", "--mix", "remap-device=1");
 
@@ -323,6 +357,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_inject_fails),
+		cmocka_unit_test(test_inject_all),
 		cmocka_unit_test(test_inject_delays),
 		cmocka_unit_test(test_inject_kvm_run),
 		cmocka_unit_test(test_inject_setup),
