@@ -11,18 +11,20 @@
 
 #include <samara/error.h>
 
+#include "vmm/ctl_words.h"
+
 /*
- * Shared by the files of samara ctl.
+ * Shared by the files of samara ctl: reading replies, printing them, and the verbs.
  */
 
 /* A number of a reply; those past signed 64 bits come as a string. */
 uint64_t ctl_number(const json_t *object, const char *key);
 
+/* A member that is a text; "" if it is none. */
+const char *ctl_text(const json_t *object, const char *key);
+
 /* A size in the largest binary unit that it is a multiple of. */
 void ctl_format_size(char *text, size_t text_bytes, uint64_t bytes);
-
-/* A reply as it came, for --json. Return: 0, -ENOMEM. */
-int ctl_show_json(const json_t *value, struct samara_error *err);
 
 struct ctl_column {
 	const char *name;
@@ -33,20 +35,34 @@ struct ctl_column {
 struct libscols_table *ctl_new_table(const struct ctl_column *columns, unsigned int count);
 int ctl_add_row(struct libscols_table *table, const char *const *cells, unsigned int count);
 
-/**
- * struct ctl_verb - a verb that takes more than one command; immutable
- * @operands: how many words it takes besides options
- * @run: returns 0, -EINVAL for words that it does not understand, or another -errno; the error is
- * set
- */
-struct ctl_verb {
-	const char *name, *usage;
-	int operands;
-	int (*run)(const char *path, int count, char **words, struct samara_error *err);
-	const char *summary;
-};
+/* Print it and free it. @ret: what filling it returned; the table may be NULL then. Return: 0, -ENOMEM. */
+int ctl_print_table(struct libscols_table *table, int ret, struct samara_error *err);
 
-/* Those about memory devices, and that which shows events; ended by one without a name (ctl_devices.c). */
-extern const struct ctl_verb ctl_long_verbs[];
+/* As struct ctl_verb's @show, each the reply of the command that it is named after. */
+int ctl_show_json(const json_t *result, struct samara_error *err);
+int ctl_show_regions(const json_t *result, struct samara_error *err);
+int ctl_show_stats(const json_t *result, struct samara_error *err);
+int ctl_show_status(const json_t *result, struct samara_error *err);
+int ctl_show_devices(const json_t *result, struct samara_error *err);
+
+/**
+ * ctl_run_command() - a verb that is one QMP command
+ *
+ * Return: as struct ctl_verb's @run.
+ */
+int ctl_run_command(const char *path, const struct ctl_words *words, struct samara_error *err);
+
+/* As struct ctl_verb's @run, each in the file of its subject. */
+int ctl_plug(const char *path, const struct ctl_words *words, struct samara_error *err);
+int ctl_unplug(const char *path, const struct ctl_words *words, struct samara_error *err);
+int ctl_resize(const char *path, const struct ctl_words *words, struct samara_error *err);
+int ctl_balloon(const char *path, const struct ctl_words *words, struct samara_error *err);
+int ctl_free(const char *path, const struct ctl_words *words, struct samara_error *err);
+int ctl_stats(const char *path, const struct ctl_words *words, struct samara_error *err);
+int ctl_events(const char *path, const struct ctl_words *words, struct samara_error *err);
+int ctl_raw(const char *path, const struct ctl_words *words, struct samara_error *err);
+
+/* All verbs; ended by one without a name (ctl_verbs.c). */
+extern const struct ctl_verb ctl_verbs[];
 
 #endif

@@ -20,22 +20,21 @@ static void show_free(const json_t *result, double seconds)
 	       populated, grown);
 }
 
-int ctl_free(const char *path, int count, char **list, struct samara_error *err)
+int ctl_free(const char *path, const struct ctl_words *words, struct samara_error *err)
 {
 	uint64_t started_ms = ctl_now_ms();
 	struct qmp_client *client = NULL;
-	struct ctl_words words;
+	long timeout_s = CTL_TIMEOUT_S;
 	json_t *result = NULL;
-	int ret = ctl_parse_words(count, list, "--timeout --json", &words, err);
+	int ret = ctl_number_option(words, "--timeout", CTL_TIMEOUT_MAX_S, &timeout_s, err);
 
 	if (ret)
 		return ret;
 	ret = qmp_client_connect(path, &client, err);
 	if (!ret)
 		ret = ctl_run(client, "x-samara-free-pages",
-			      json_pack("{s:I}", "timeout", (json_int_t)words.timeout_s), &result,
-			      err);
-	if (!ret && words.json)
+			      json_pack("{s:I}", "timeout", (json_int_t)timeout_s), &result, err);
+	if (!ret && ctl_has(words, "--json"))
 		ret = ctl_show_json(result, err);
 	else if (!ret)
 		show_free(result, ctl_seconds_since(started_ms));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * samara ctl stats --watch: what a VM counts and how fast, again and again.
+ * samara ctl stats: what a VM counts; with --watch how fast, again and again.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -16,8 +16,7 @@
 
 #include <jansson.h>
 
-#include "vmm/commands.h"
-#include "vmm/ctl_stats.h"
+#include "vmm/ctl.h"
 #include "vmm/qmp_client.h"
 #include "vmm/stats.h"
 
@@ -63,36 +62,21 @@ static void quietly(bool on)
 	sigprocmask(on ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
-bool ctl_is_watch(int count, char **words)
+static int read_options(const struct ctl_words *words, struct watch *watch,
+			struct samara_error *err)
 {
-	for (int i = 0; i < count; i++)
-		if (!strcmp(words[i], "--watch"))
-			return true;
-	return false;
-}
+	const char *text = ctl_value(words, "--watch");
+	char *stop;
 
-static int parse_words(int count, char **words, struct watch *watch, struct samara_error *err)
-{
-	*watch = (struct watch){.seconds = 1};
-	for (int i = 0; i < count; i++) {
-		char *stop;
-
-		if (!strcmp(words[i], "--json")) {
-			watch->as_json = true;
-		} else if (!strcmp(words[i], "--watch")) {
-			if (i + 1 == count || !strncmp(words[i + 1], "--", 2))
-				continue;
-			watch->seconds = strtod(words[++i], &stop);
-			if (*stop || stop == words[i] ||
-			    !(watch->seconds >= 0.01 && watch->seconds <= SECONDS_MAX))
-				return samara_error_set(err, -EINVAL,
-							"stats: --watch %s: not a number of "
-							"seconds from 0.01 to %.0f",
-							words[i], SECONDS_MAX);
-		} else {
-			return samara_error_set(err, -EINVAL, "stats: what is '%s'?", words[i]);
-		}
-	}
+	*watch = (struct watch){.seconds = 1, .as_json = ctl_has(words, "--json")};
+	if (!text)
+		return 0;
+	watch->seconds = strtod(text, &stop);
+	if (*stop || stop == text || !(watch->seconds >= 0.01 && watch->seconds <= SECONDS_MAX))
+		return samara_error_set(err, -EINVAL,
+					"stats: --watch %s: not a number of seconds from 0.01 to "
+					"%.0f",
+					text, SECONDS_MAX);
 	return 0;
 }
 
@@ -237,27 +221,30 @@ static int watch_until_error(struct qmp_client *client, json_t *command, const s
 	return ret;
 }
 
-int ctl_watch(const char *path, int count, char **words)
+/* Until interrupted: SIGINT and SIGTERM end the process with status 0, between two readings. */
+static int watch(const char *path, const struct ctl_words *words, struct samara_error *err)
 {
 	struct qmp_client *client = NULL;
-	struct samara_error err = {0};
 	struct watch watch;
 	json_t *command;
-	int ret;
+	int ret = read_options(words, &watch, err);
 
-	if (parse_words(count, words, &watch, &err)) {
-		fprintf(stderr, "samara ctl: %s (samara ctl --help tells)\n", err.text);
-		return SAMARA_EXIT_USAGE;
-	}
+	if (ret)
+		return ret;
 	end_by(SIGINT);
 	end_by(SIGTERM);
 	quietly(false);
-	command = json_pack("{s:s}", "execute", "x-samara-stats");
-	ret = command ? qmp_client_connect(path, &client, &err) : no_memory(&err);
+	command = json_pack("{s:s}", "execute", words->verb->execute);
+	ret = command ? qmp_client_connect(path, &client, err) : no_memory(err);
 	if (!ret)
-		ret = watch_until_error(client, command, &watch, &err);
+		ret = watch_until_error(client, command, &watch, err);
 	json_decref(command);
 	qmp_client_close(client);
-	fprintf(stderr, "samara ctl: %s\n", err.text);
-	return SAMARA_EXIT_FAILURE;
+	return ret;
+}
+
+int ctl_stats(const char *path, const struct ctl_words *words, struct samara_error *err)
+{
+	return ctl_has(words, "--watch") ? watch(path, words, err)
+					 : ctl_run_command(path, words, err);
 }

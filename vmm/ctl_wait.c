@@ -9,50 +9,8 @@
 
 #include "vmm/ctl_wait.h"
 
-/* How long the guest is waited for, unless --timeout says otherwise. */
-#define TIMEOUT_S 60
-
 /* How often the progress line is renewed. */
-#define TICK_MS   200
-
-static int parse_number(const char *name, const char *text, long *out, struct samara_error *err)
-{
-	char *end;
-
-	errno = 0;
-	*out = strtol(text, &end, 10);
-	if (errno || !*text || *end || *out < 0 || *out > 1000000)
-		return samara_error_set(err, -EINVAL, "%s: '%s' is not a number", name, text);
-	return 0;
-}
-
-int ctl_parse_words(int count, char **words, const char *options, struct ctl_words *out,
-		    struct samara_error *err)
-{
-	int i, ret = 0;
-
-	*out = (struct ctl_words){.node = -1, .timeout_s = TIMEOUT_S};
-	for (i = 0; !ret && i < count; i++) {
-		const char *word = words[i], *value = i + 1 < count ? words[i + 1] : NULL;
-
-		if (strncmp(word, "--", 2)) {
-			out->operand = word;
-		} else if (!strstr(options, word)) {
-			ret = samara_error_set(err, -EINVAL, "there is no option %s here", word);
-		} else if (!strcmp(word, "--json")) {
-			out->json = true;
-		} else if (!value) {
-			ret = samara_error_set(err, -EINVAL, "%s: its value is missing", word);
-		} else if (!strcmp(word, "--id")) {
-			out->id = words[++i];
-		} else if (!strcmp(word, "--node")) {
-			ret = parse_number(word, words[++i], &out->node, err);
-		} else {
-			ret = parse_number(word, words[++i], &out->timeout_s, err);
-		}
-	}
-	return ret;
-}
+#define TICK_MS 200
 
 /* ---- Commands -------------------------------------------------------------------------------- */
 
@@ -67,13 +25,6 @@ int ctl_run(struct qmp_client *client, const char *execute, json_t *arguments, j
 	ret = qmp_client_run(client, command, result, err);
 	json_decref(command);
 	return ret;
-}
-
-const char *ctl_text(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text ? text : "";
 }
 
 const json_t *ctl_find_device(const json_t *devices, const char *id)
@@ -95,6 +46,27 @@ int ctl_is_running(struct qmp_client *client, bool *running, struct samara_error
 	*running = json_is_true(json_object_get(status, "running"));
 	json_decref(status);
 	return ret;
+}
+
+int ctl_get_property(struct qmp_client *client, const char *path, const char *property,
+		     json_t **value, struct samara_error *err)
+{
+	return ctl_run(client, "qom-get",
+		       json_pack("{s:s, s:s}", "path", path, "property", property), value, err);
+}
+
+int ctl_get_size(struct qmp_client *client, const char *path, const char *property, uint64_t *bytes,
+		 struct samara_error *err)
+{
+	json_t *value = NULL, *object;
+	int ret = ctl_get_property(client, path, property, &value, err);
+
+	if (ret)
+		return ret;
+	object = json_pack("{s:o}", "size", value);
+	*bytes = ctl_number(object, "size");
+	json_decref(object);
+	return 0;
 }
 
 /* ---- Waiting --------------------------------------------------------------------------------- */
@@ -136,15 +108,48 @@ static int look_at_end(const char *event, struct samara_error *err)
 	return 0;
 }
 
+/* A question that failed: the VM may have said before that it ends, which is the better reason. */
+static int explain(struct qmp_client *client, int ret, struct samara_error *err)
+{
+	struct samara_error ignored = {0};
+	json_t *event = NULL;
+	int ended = 0;
+
+	while (!ended && !qmp_client_next_event(client, 0, &event, &ignored)) {
+		ended = look_at_end(ctl_text(event, "event"), err);
+		json_decref(event);
+	}
+	return ended ? ended : ret;
+}
+
+/* Whether @ask says that it is done, and has said so for @settle_ms. Return: 1, 0, -errno. */
+static int ask(const struct ctl_wait *wait, uint64_t *done_ms, struct samara_error *err)
+{
+	int ret = wait->ask ? wait->ask(wait, err) : 0;
+
+	if (ret < 0)
+		return explain(wait->client, ret, err);
+	if (!ret) {
+		*done_ms = 0;
+		return 0;
+	}
+	if (!*done_ms)
+		*done_ms = ctl_now_ms();
+	return ctl_now_ms() - *done_ms >= wait->settle_ms;
+}
+
 int ctl_wait_for_guest(const struct ctl_wait *wait, struct samara_error *err)
 {
-	uint64_t limit_ms = (uint64_t)wait->timeout_s * 1000;
+	uint64_t limit_ms = (uint64_t)wait->timeout_s * 1000, done_ms = 0;
 	int ret = 0;
 
 	while (!ret) {
 		struct samara_error reason = {0};
 		json_t *event = NULL;
 
+		ret = ask(wait, &done_ms, err);
+		if (ret)
+			break;
 		show_progress(wait);
 		if (ctl_now_ms() - wait->started_ms >= limit_ms) {
 			ret = samara_error_set(err, -ETIMEDOUT,
@@ -162,8 +167,9 @@ int ctl_wait_for_guest(const struct ctl_wait *wait, struct samara_error *err)
 			*err = reason;
 			break;
 		}
-		ret = wait->look(wait, ctl_text(event, "event"), json_object_get(event, "data"),
-				 err);
+		if (wait->look)
+			ret = wait->look(wait, ctl_text(event, "event"),
+					 json_object_get(event, "data"), err);
 		if (!ret)
 			ret = look_at_end(ctl_text(event, "event"), err);
 		json_decref(event);

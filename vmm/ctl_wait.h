@@ -6,30 +6,26 @@
 #include "vmm/qmp_client.h"
 
 /*
- * What samara ctl's verbs that wait for the guest have in common: their words, their commands, and
- * the wait with its progress line.
+ * What samara ctl's verbs that wait for the guest have in common: their commands, and the wait with
+ * its progress line.
  */
 
-/**
- * struct ctl_words - what was given on the command line
- * @node, @timeout_s: -1: not given
- */
-struct ctl_words {
-	const char *operand, *id;
-	long node, timeout_s;
-	bool json;
-};
+/* How long the guest is waited for, unless --timeout says otherwise, and how long that can be. */
+#define CTL_TIMEOUT_S     60
+#define CTL_TIMEOUT_MAX_S 1000000
 
-/* @options: those that the verb knows, as "--id --node". Return: 0, -EINVAL. */
-int ctl_parse_words(int count, char **words, const char *options, struct ctl_words *out,
-		    struct samara_error *err);
+/* How long what was asked for has to be there, where the guest was on its way elsewhere before. */
+#define CTL_SETTLE_MS     500
 
 /* Run a command; takes @arguments over (NULL: none; out of memory shows as an error). */
 int ctl_run(struct qmp_client *client, const char *execute, json_t *arguments, json_t **result,
 	    struct samara_error *err);
 
-/* A member that is a text; "" if it is none. */
-const char *ctl_text(const json_t *object, const char *key);
+/* Read a property; one that is a size. */
+int ctl_get_property(struct qmp_client *client, const char *path, const char *property,
+		     json_t **value, struct samara_error *err);
+int ctl_get_size(struct qmp_client *client, const char *path, const char *property, uint64_t *bytes,
+		 struct samara_error *err);
 
 /* The entry of query-memory-devices whose id that is; borrowed, NULL: there is none. */
 const json_t *ctl_find_device(const json_t *devices, const char *id);
@@ -40,7 +36,13 @@ int ctl_is_running(struct qmp_client *client, bool *running, struct samara_error
 /**
  * struct ctl_wait - waiting for the guest
  * @what: for the progress line
- * @look: sees each event: 0: go on, 1: done, or -errno with the error set
+ * @look: sees each event: 0: go on, 1: done, or -errno with the error set; NULL: none matters
+ * @ask: asks the VM now and then, returns the same; NULL: events tell
+ * @settle_ms: how long @ask has to say that it is done
+ * @id, @path: of the device
+ * @goal_bytes: shown with @now_bytes
+ * @now_bytes: NULL: neither is shown
+ * @arg: theirs
  */
 struct ctl_wait {
 	struct qmp_client *client;
@@ -49,22 +51,21 @@ struct ctl_wait {
 	long timeout_s;
 	int (*look)(const struct ctl_wait *wait, const char *event, const json_t *data,
 		    struct samara_error *err);
-	const char *id;
+	int (*ask)(const struct ctl_wait *wait, struct samara_error *err);
+	unsigned int settle_ms;
+	const char *id, *path;
 	uint64_t goal_bytes;
-	uint64_t *now_bytes; /* shown with the goal; NULL: neither */
+	uint64_t *now_bytes;
+	void *arg;
 };
 
-/* Return: 0 (done), -ETIMEDOUT, -ESHUTDOWN (the VM has ended), or what @look returned. */
+/* Return: 0 (done), -ETIMEDOUT, -ESHUTDOWN (the VM has ended), or what @look or @ask returned. */
 int ctl_wait_for_guest(const struct ctl_wait *wait, struct samara_error *err);
+
+/* @ask, until the virtio-mem device at @path has @goal_bytes; -ECANCELED: other ones are wanted. */
+int ctl_ask_plugged(const struct ctl_wait *wait, struct samara_error *err);
 
 uint64_t ctl_now_ms(void);
 double ctl_seconds_since(uint64_t started_ms);
-
-/* The verbs, each in the file of its subject; as struct ctl_verb's @run. */
-int ctl_plug(const char *path, int count, char **words, struct samara_error *err);
-int ctl_unplug(const char *path, int count, char **words, struct samara_error *err);
-int ctl_resize(const char *path, int count, char **words, struct samara_error *err);
-int ctl_balloon(const char *path, int count, char **words, struct samara_error *err);
-int ctl_free(const char *path, int count, char **words, struct samara_error *err);
 
 #endif

@@ -137,7 +137,33 @@ gives "running after the reset" '^running$' ctl status
 fails 1 "raw with an unknown command" 'fly' ctl raw '{"execute":"fly"}'
 fails 2 "raw without JSON" 'raw' ctl raw fly
 fails 2 "an unknown verb" 'fly' ctl fly
-fails 2 "a missing operand" 'GPA SIZE' ctl populate 4G
+fails 2 "a missing operand" 'populate: a word is missing; usage: populate GPA SIZE ' ctl populate 4G
+
+# A wrong number of words is named as such, with all that there is.
+fails 2 "a missing size" 'resize: a word is missing; usage: resize SIZE' ctl resize
+fails 2 "a word that nothing asks for" "events: one word too many: 'foo'; usage: events" ctl events foo
+fails 2 "plug alone" 'usage: plug GPA SIZE \[--ro\], or: plug SIZE \[OPTION' ctl plug
+fails 2 "an option of the other way to use a verb" '--id here; usage: plug GPA' ctl plug 4G 1G --id a
+# Options are whole words: "--nod 1" once was node 0, and a second to wait.
+for option in '--nod 1' '--tim 1' '--i 7' '--n 1' '-id 7' '--virtio 1' '--nodes=1'; do
+	fails 2 "plug 1G $option" "plug: there is no option ${option%%[ =]*} " eval "ctl plug 1G $option"
+done
+fails 2 "devices --j" 'devices: there is no option --j ' ctl devices --j
+fails 2 "devices --j 5" 'there is no option --j ' ctl devices --j 5
+fails 2 "stats --wat" 'there is no option --wat ' ctl stats --wat
+fails 2 "an option's value that is missing" '--timeout: its value is missing' ctl unplug dimm0 --timeout
+fails 2 "an option instead of a value" '--id: its value is missing' ctl plug 1G --id --node 1
+fails 2 "a value that is none" "--timeout: '1x' is not a number" ctl plug 1G --timeout=1x
+fails 2 "a value where there is none" '--json takes no value' ctl devices --json=1
+fails 2 "a size to request of a DIMM" 'go with --virtio-mem' ctl plug 1G --requested 1G
+fails 2 "a backing that is none" "'tape' is none" ctl plug 1G --backing tape
+fails 2 "a file without a path" 'path=FILE go together' ctl plug 1G --backing file
+fails 2 "a setting that is none" "'merge=on' is no setting" ctl plug 1G --backing memfd,merge=on
+fails 2 "nodes without a policy" 'without a policy' ctl plug 1G --backing ram,host-nodes=0
+gives "help" 'usage: samara ctl SOCKET VERB' "$SAMARA" ctl --help
+gives "help of a verb" '--virtio-mem' ctl plug --help
+gives "help without a socket" 'resize SIZE' "$SAMARA" ctl resize --help
+lacks "of that verb only" 'plug GPA' "$SAMARA" ctl resize --help
 fails 1 "a DIMM for which there is no room" 'not enough space' ctl plug 4G
 gives "no devices to list" '^$' ctl devices
 
@@ -160,9 +186,51 @@ gives "its slot is free again" '{}' eval 'for i in 1 2 3 4 5 6 7 8; do add_mem $
 fails 1 "there are eight slots" 'no free slots' eval 'add_mem 9 2>&1 | grep -v "{}"; [ "${PIPESTATUS[0]}" -eq 0 ]'
 gives "pause and go on with all of them" '^$' eval 'ctl stop && ctl cont'
 lacks "the first is gone" '^vm0 ' ctl devices
+fails 1 "resize has to know which one" 'several virtio-mem devices \(vm[1-8], .*--id says which' ctl resize 66M
+fails 1 "one that is not there" 'no virtio-mem device called vm0' ctl resize 66M --id vm0
+fails 1 "this guest has no driver for it" 'vm3: the guest has not answered' ctl resize 66M --id vm3 --timeout 0
+gives "it was the one that was named" '^2097152$' execute qom-get '{"path":"/machine/peripheral/vm3","property":"requested-size"}'
+gives "no other was" '^0$' execute qom-get '{"path":"/machine/peripheral/vm1","property":"requested-size"}'
+gives "asked for nothing, it is done" '^64 MiB in all' ctl resize 64M --id vm3
+gives "all of them go" 'vm8: ' eval 'for i in 1 2 3 4 5 6 7 8; do ctl unplug vm$i || break; done'
+
+# The same by verbs.
+gives "plug --virtio-mem" '^vmem0: room for 4 MiB' ctl plug 4M --virtio-mem
+gives "its name and kind" '^vmem0 +virtio-mem .* 0 B +4 MiB' ctl devices
+fails 1 "what is requested is waited for" 'big: the guest has not answered' \
+	ctl plug 8M --virtio-mem --id big --requested 4M --block 4M --timeout 0
+gives "block and size are as asked" '"block-size": 4194304' ctl devices --json
+gives "as is what is requested" '^4194304$' execute qom-get '{"path":"/machine/peripheral/big","property":"requested-size"}'
+fails 1 "a backend that virtio-mem can't have" 'memdev memvmem1' ctl plug 4M --virtio-mem --backing memfd
+lacks "leaves nothing behind" 'memvmem1' execute qom-list '{"path":"/objects"}'
+gives "ask for none" '{}' execute qom-set '{"path":"/machine/peripheral/big","property":"requested-size","value":0}'
+gives "unplug them" '^big: .*back on the host' eval 'ctl unplug vmem0 && ctl unplug big'
+lacks "the backends went, too" 'mem(vmem0|big)' execute qom-list '{"path":"/objects"}'
+
+# A device without an id is found by its place.
+gives "one without an id" '{}' eval 'execute device_add "{\"driver\":\"virtio-mem-device\",\"memdev\":\"m1\"}"'
+fails 1 "it can be resized" '0x[0-9a-f]+ without an id: the guest has not answered' ctl resize 66M --timeout 0
+gives "it was asked" '"requested-size": 2097152' ctl devices --json
+gives "and is asked for nothing" '^64 MiB in all' ctl resize 64M
+gives "one more" '^vmem0' ctl plug 4M --virtio-mem
+fails 1 "then it has to be said which" 'several .*0x[0-9a-f]+ without an id, vmem0\)' ctl resize 66M
+
+# DIMMs of this guest, which has no driver for them either.
+dimm() { ctl plug "$@" --timeout 0; }
+fails 1 "a DIMM of a memfd" 'one: the guest has not answered' dimm 4M --id one --backing memfd,share=on
+gives "its backend is one" 'child<memory-backend-memfd>' execute qom-list '{"path":"/objects"}'
+fails 1 "a DIMM with a policy" 'two: the guest has not answered' \
+	dimm 4M --id two --backing ram,host-nodes=0,policy=bind,prealloc=on
+gives "all pages are there" '4 MiB +rw +anon +4 MiB' ctl regions
+fails 1 "huge pages in a VM without" 'hugetlb' dimm 4M --backing hugetlb
+head -c 2M /dev/zero | tr '\0' x >"$DIR/contents"
+fails 1 "a file, by a relative path" 'three: the guest has not answered' \
+	eval 'program=$(realpath "$SAMARA") && cd "$DIR" &&
+		"$program" ctl qmp plug 2M --id three --timeout 0 --backing file,path=contents'
+gives "devices" '^three +dimm' ctl devices
 
 fails 2 "a size that is none" 'manyM' ctl plug 4G manyM
-fails 2 "an operand too many" '1M' ctl unplug 4G 1M 1M
+fails 2 "an operand too many" "one word too many: '1M'" ctl unplug 4G 1M 1M
 fails 1 "a socket that is not there" 'no such socket' "$SAMARA" ctl "$DIR/none" status
 fails 1 "a file that is no socket" 'log' "$SAMARA" ctl "$DIR/log" status
 fails 1 "a second VM on the same socket" "$SOCKET.*listens" \
@@ -186,6 +254,15 @@ kill -KILL "$vm"
 wait "$vm" 2>/dev/null
 until_true '[ ! -e "$SOCKET" ]'
 report $? "SIGKILL leaves no socket file"
+
+# A balloon of a guest without a driver for it.
+start --balloon
+gives "what is so already is done" '^the guest has 64 MiB left' ctl balloon 64M
+fails 1 "nobody fills it" 'the request stands' ctl balloon 32M --timeout 0
+# The guest might have pages in its hands that it was asked for: it has to rest.
+gives "what is so by chance, is looked at for a while" '64 MiB left \((0\.[5-9]|[1-9].*) s\)' ctl balloon 64M
+gives "quit" '^$' ctl quit
+wait "$vm"
 
 # A vCPU whose write is held. Where KVM emulates instructions it does not heed signals, so it cannot be
 # paused; where it can, it is. Everything else works in either case.

@@ -711,6 +711,57 @@ static void ctl_waits_until_it_is_so(void **state)
 	close(fd);
 }
 
+/* The guest begins when a DIMM has come, which it has in addition to what it was told to keep. */
+static void *run_drivers_after_a_plug(void *arg)
+{
+	int fd = *(int *)arg;
+
+	while (!wanted_pages())
+		usleep(1000);
+	add_backend(fd, "more", 64);
+	add_dimm(fd, "dimm0", "more");
+	return run_drivers(NULL);
+}
+
+static void ctl_balloon_looks_at_the_balloon_alone(void **state)
+{
+	int fd = peer_greet();
+
+	(void)state;
+	load_drivers();
+	pthread_create(&virtio.thread, NULL, run_drivers_after_a_plug, &fd);
+	assert_int_equal(ctl("balloon", "56M", "--timeout", "60"), 0);
+	assert_int_equal(plugged_bytes(fd), 64 * MIB);
+	assert_true(balloon_left(fd) == 120 * MIB);
+	virtio.stop = true;
+	pthread_join(virtio.thread, NULL);
+	close(fd);
+}
+
+/* Somebody else asks for another size. */
+static void *ask_for_less(void *arg)
+{
+	int fd = *(int *)arg;
+
+	while (!wanted_pages())
+		usleep(1000);
+	peer_expect_ok(fd, "{\"execute\":\"balloon\",\"arguments\":{\"value\":\"62M\"}}");
+	return NULL;
+}
+
+static void ctl_is_told_that_another_size_is_wanted(void **state)
+{
+	int fd = peer_greet();
+
+	(void)state;
+	load_drivers();
+	pthread_create(&virtio.thread, NULL, ask_for_less, &fd);
+	assert_int_equal(ctl("balloon", "56M", "--timeout", "600"), SAMARA_EXIT_FAILURE);
+	pthread_join(virtio.thread, NULL);
+	assert_int_equal(wanted_pages(), 2 * MIB / SAMARA_PAGE_BYTES);
+	close(fd);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start_virtio, stop_virtio)
@@ -727,6 +778,8 @@ int main(void)
 		TEST(a_balloon_can_be_asked_from_the_start),
 		TEST(statistics_are_asked_for),
 		TEST(ctl_waits_until_it_is_so),
+		TEST(ctl_balloon_looks_at_the_balloon_alone),
+		TEST(ctl_is_told_that_another_size_is_wanted),
 	};
 
 	return cmocka_run_group_tests_name("qmp virtio", tests, make_folder, remove_folder);
