@@ -43,7 +43,12 @@ int ctl_show_json(const json_t *result, struct samara_error *err);
 int ctl_show_regions(const json_t *result, struct samara_error *err);
 int ctl_show_stats(const json_t *result, struct samara_error *err);
 int ctl_show_status(const json_t *result, struct samara_error *err);
+int ctl_show_cpus(const json_t *result, struct samara_error *err);
+int ctl_show_name(const json_t *result, struct samara_error *err);
+int ctl_show_version(const json_t *result, struct samara_error *err);
 int ctl_show_devices(const json_t *result, struct samara_error *err);
+int ctl_show_memory(const json_t *result, struct samara_error *err);
+int ctl_show_slots(const json_t *result, struct samara_error *err);
 
 /**
  * ctl_run_command() - a verb that is one QMP command
@@ -58,6 +63,7 @@ int ctl_unplug(const char *path, const struct ctl_words *words, struct samara_er
 int ctl_resize(const char *path, const struct ctl_words *words, struct samara_error *err);
 int ctl_balloon(const char *path, const struct ctl_words *words, struct samara_error *err);
 int ctl_free(const char *path, const struct ctl_words *words, struct samara_error *err);
+int ctl_balloon_state(const char *path, const struct ctl_words *words, struct samara_error *err);
 int ctl_stats(const char *path, const struct ctl_words *words, struct samara_error *err);
 int ctl_events(const char *path, const struct ctl_words *words, struct samara_error *err);
 int ctl_raw(const char *path, const struct ctl_words *words, struct samara_error *err);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* samara ctl balloon SIZE: how much of its memory the guest has left. */
+/* samara ctl balloon [SIZE]: how much of its memory the guest has left, and what it says of it. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/param.h>
+#include <time.h>
 
 #include "vmm/balloon.h"
 #include "vmm/ctl_wait.h"
@@ -54,6 +55,8 @@ static uint64_t left_bytes(uint64_t given_bytes, uint64_t balloon_bytes)
 {
 	return balloon_bytes < given_bytes ? given_bytes - balloon_bytes : 0;
 }
+
+/* ---- balloon SIZE ---------------------------------------------------------------------------- */
 
 static int refuse_other_target(struct samara_error *err)
 {
@@ -180,6 +183,145 @@ int ctl_balloon(const char *path, const struct ctl_words *words, struct samara_e
 	ret = qmp_client_connect(path, &client, err);
 	if (!ret)
 		ret = fill_balloon(client, bytes, timeout_s, err);
+	qmp_client_close(client);
+	return ret;
+}
+
+/* ---- balloon --------------------------------------------------------------------------------- */
+
+static int add_row(struct libscols_table *table, const char *name, const char *value)
+{
+	const char *cells[] = {name, value};
+
+	return ctl_add_row(table, cells, 2);
+}
+
+static int add_size_row(struct libscols_table *table, const char *name, uint64_t bytes)
+{
+	char size[32];
+
+	ctl_format_size(size, sizeof(size), bytes);
+	return add_row(table, name, size);
+}
+
+/* Those of the guest's statistics that are bytes (virtio 1.2, 5.5.6.3); others are counts. */
+static bool is_size(const char *name)
+{
+	static const char *const sizes[] = {"stat-swap-in",          "stat-swap-out",
+					    "stat-free-memory",      "stat-total-memory",
+					    "stat-available-memory", "stat-disk-caches"};
+
+	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		if (!strcmp(name, sizes[i]))
+			return true;
+	return false;
+}
+
+static int add_stats(struct libscols_table *table, const json_t *stats)
+{
+	const char *name;
+	json_t *value;
+	char text[24];
+	int ret = 0;
+
+	json_object_foreach((json_t *)stats, name, value)
+	{
+		/* -1: the guest does not say. */
+		if (ret || json_integer_value(value) < 0)
+			continue;
+		snprintf(text, sizeof(text), "%" PRId64, (int64_t)json_integer_value(value));
+		ret = is_size(name) ? add_size_row(table, name, json_integer_value(value))
+				    : add_row(table, name, text);
+	}
+	return ret;
+}
+
+static int add_times(struct libscols_table *table, uint64_t interval_s, uint64_t updated_s)
+{
+	char text[40] = "never";
+	time_t at = (time_t)updated_s;
+	struct tm tm;
+	int ret;
+
+	if (updated_s && localtime_r(&at, &tm))
+		strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm);
+	ret = add_row(table, "last-update", text);
+	snprintf(text, sizeof(text), interval_s ? "%" PRIu64 " s" : "never", interval_s);
+	return ret ? ret : add_row(table, "interval", text);
+}
+
+static int show_table(const json_t *reply, struct samara_error *err)
+{
+	static const struct ctl_column columns[] = {{"BALLOON", false}, {"VALUE", true}};
+	struct libscols_table *table = ctl_new_table(columns, 2);
+	const json_t *stats = json_object_get(reply, "guest-stats");
+	int ret = table ? 0 : -ENOMEM;
+
+	if (!ret)
+		ret = add_size_row(table, "actual", ctl_number(reply, "actual"));
+	if (!ret)
+		ret = add_size_row(table, "target", ctl_number(reply, "target"));
+	if (!ret)
+		ret = add_times(table, ctl_number(reply, "guest-stats-polling-interval"),
+				ctl_number(stats, "last-update"));
+	if (!ret)
+		ret = add_stats(table, json_object_get(stats, "stats"));
+	return ctl_print_table(table, ret, err);
+}
+
+/* {"actual": left now, "target": as asked for, and the properties by their names} */
+static int ask_all(struct qmp_client *client, json_t **reply, struct samara_error *err)
+{
+	json_t *stats = NULL, *interval = NULL;
+	struct state state = {0};
+	int ret = get_state(client, &state, err);
+
+	if (!ret)
+		ret = ctl_get_property(client, BALLOON_PATH, "guest-stats", &stats, err);
+	if (!ret)
+		ret = ctl_get_property(client, BALLOON_PATH, "guest-stats-polling-interval",
+				       &interval, err);
+	if (ret) {
+		json_decref(stats);
+		return ret;
+	}
+	*reply = json_pack("{s:I, s:I, s:o, s:o}", "actual",
+			   (json_int_t)left_bytes(state.given_bytes, state.actual_bytes), "target",
+			   (json_int_t)left_bytes(state.given_bytes, state.target_bytes),
+			   "guest-stats-polling-interval", interval, "guest-stats", stats);
+	return *reply ? 0 : samara_error_set(err, -ENOMEM, "out of memory");
+}
+
+static int set_interval(struct qmp_client *client, long seconds, struct samara_error *err)
+{
+	struct state state = {0};
+	/* It says so if there is no balloon. */
+	int ret = get_state(client, &state, err);
+
+	return ret ? ret
+		   : ctl_run(client, "qom-set",
+			     json_pack("{s:s, s:s, s:i}", "path", BALLOON_PATH, "property",
+				       "guest-stats-polling-interval", "value", (int)seconds),
+			     NULL, err);
+}
+
+int ctl_balloon_state(const char *path, const struct ctl_words *words, struct samara_error *err)
+{
+	struct qmp_client *client = NULL;
+	long interval_s = -1;
+	json_t *reply = NULL;
+	int ret = ctl_number_option(words, "--interval", INT32_MAX, &interval_s, err);
+
+	if (ret)
+		return ret;
+	ret = qmp_client_connect(path, &client, err);
+	if (!ret && interval_s >= 0)
+		ret = set_interval(client, interval_s, err);
+	if (!ret)
+		ret = ask_all(client, &reply, err);
+	if (!ret)
+		ret = ctl_has(words, "--json") ? ctl_show_json(reply, err) : show_table(reply, err);
+	json_decref(reply);
 	qmp_client_close(client);
 	return ret;
 }

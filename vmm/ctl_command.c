@@ -33,6 +33,14 @@ static json_t *read_operand(const struct ctl_verb *verb, const struct ctl_argume
 		}
 		json = json_string(text);
 		break;
+	case CTL_VALUE:
+		json = json_loads(text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+		if (!json)
+			json = json_string(text);
+		break;
+	case CTL_TEXT:
+		json = json_string(text);
+		break;
 	}
 	if (!json)
 		samara_error_set(err, -EINVAL, "%s: '%s' is no text in UTF-8", verb->name, text);

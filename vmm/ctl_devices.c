@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* samara ctl devices: the devices that memory comes by. */
+/* samara ctl devices, memory, slots: what memory there is, and the devices that it comes by. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -44,5 +44,55 @@ int ctl_show_devices(const json_t *result, struct samara_error *err)
 	size_t i;
 
 	json_array_foreach(result, i, device) if (!ret) ret = add_device_row(table, device);
+	return ctl_print_table(table, ret, err);
+}
+
+static int add_size_row(struct libscols_table *table, const char *name, uint64_t bytes)
+{
+	char size[32];
+	const char *cells[] = {name, size};
+
+	ctl_format_size(size, sizeof(size), bytes);
+	return ctl_add_row(table, cells, 2);
+}
+
+int ctl_show_memory(const json_t *result, struct samara_error *err)
+{
+	static const struct ctl_column columns[] = {{"MEMORY", false}, {"SIZE", true}};
+	struct libscols_table *table = ctl_new_table(columns, 2);
+	uint64_t base_bytes = ctl_number(result, "base-memory");
+	uint64_t plugged_bytes = ctl_number(result, "plugged-memory");
+	int ret = table ? 0 : -ENOMEM;
+
+	if (!ret)
+		ret = add_size_row(table, "base", base_bytes);
+	if (!ret)
+		ret = add_size_row(table, "plugged", plugged_bytes);
+	if (!ret)
+		ret = add_size_row(table, "total", base_bytes + plugged_bytes);
+	return ctl_print_table(table, ret, err);
+}
+
+int ctl_show_slots(const json_t *result, struct samara_error *err)
+{
+	static const struct ctl_column columns[] = {
+		{"SLOT", true}, {"DEVICE", false}, {"SOURCE", true}, {"STATUS", true}};
+	struct libscols_table *table = ctl_new_table(columns, 4);
+	const json_t *slot;
+	int ret = table ? 0 : -ENOMEM;
+	size_t i;
+
+	json_array_foreach(result, i, slot)
+	{
+		char source[24], status[24];
+		const char *cells[] = {ctl_text(slot, "slot"), ctl_text(slot, "device"), source,
+				       status};
+
+		if (ret)
+			break;
+		snprintf(source, sizeof(source), "0x%" PRIx64, ctl_number(slot, "source"));
+		snprintf(status, sizeof(status), "0x%" PRIx64, ctl_number(slot, "status"));
+		ret = ctl_add_row(table, cells, 4);
+	}
 	return ctl_print_table(table, ret, err);
 }

@@ -157,3 +157,35 @@ int ctl_show_status(const json_t *result, struct samara_error *err)
 {
 	return show_text(result, "status", err);
 }
+
+int ctl_show_name(const json_t *result, struct samara_error *err)
+{
+	return show_text(result, "name", err);
+}
+
+int ctl_show_version(const json_t *result, struct samara_error *err)
+{
+	return show_text(result, "package", err);
+}
+
+int ctl_show_cpus(const json_t *result, struct samara_error *err)
+{
+	static const struct ctl_column columns[] = {{"VCPU", true}, {"THREAD", true}};
+	struct libscols_table *table = ctl_new_table(columns, 2);
+	const json_t *cpu;
+	int ret = table ? 0 : -ENOMEM;
+	size_t i;
+
+	json_array_foreach(result, i, cpu)
+	{
+		char index[24], thread[24];
+		const char *cells[] = {index, thread};
+
+		if (ret)
+			break;
+		snprintf(index, sizeof(index), "%" PRIu64, ctl_number(cpu, "cpu-index"));
+		snprintf(thread, sizeof(thread), "%" PRIu64, ctl_number(cpu, "thread-id"));
+		ret = ctl_add_row(table, cells, 2);
+	}
+	return ctl_print_table(table, ret, err);
+}

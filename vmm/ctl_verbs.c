@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Everything that samara ctl can do, in the order in which --help shows it.
+ * Everything that samara ctl can do, in the order in which --help shows it. Commands of the control
+ * socket that have no verb are those about the protocol itself (qmp_capabilities, query-commands,
+ * query-qmp-schema), and object-add and object-del of a backend that no device uses: plug and unplug
+ * make and remove it with the device. `raw` sends them.
  */
 #include "vmm/ctl.h"
 
@@ -66,6 +69,13 @@ static const struct ctl_option free_options[] = {
 static const struct ctl_option resize_options[] = {
 	{"--id", "ID", "the device that does it; needed where there are several"},
 	TIMEOUT_OPTION,
+	END_OF_OPTIONS,
+};
+
+static const struct ctl_option balloon_options[] = {
+	{"--interval", "SECONDS",
+	 "have the guest tell its statistics so often from now on; 0: never"},
+	{"--json", NULL, "print it as JSON"},
 	END_OF_OPTIONS,
 };
 
@@ -136,12 +146,28 @@ const struct ctl_verb ctl_verbs[] = {
 		.show = ctl_show_regions,
 	},
 	{
+		.name = "memory",
+		.usage = "",
+		.options = json_options,
+		.summary = "how much there is: from the start, plugged, in all",
+		.execute = "query-memory-size-summary",
+		.show = ctl_show_memory,
+	},
+	{
 		.name = "devices",
 		.usage = "",
 		.options = json_options,
 		.summary = "list memory devices",
 		.execute = "query-memory-devices",
 		.show = ctl_show_devices,
+	},
+	{
+		.name = "slots",
+		.usage = "",
+		.options = json_options,
+		.summary = "list DIMM slots, and what the guest last said of each (ACPI _OST)",
+		.execute = "query-acpi-ospm-status",
+		.show = ctl_show_slots,
 	},
 	{
 		.name = "resize",
@@ -158,6 +184,13 @@ const struct ctl_verb ctl_verbs[] = {
 		.options = wait_options,
 		.summary = "have the guest give the host what it has beyond SIZE",
 		.run = ctl_balloon,
+	},
+	{
+		.name = "balloon",
+		.usage = "",
+		.options = balloon_options,
+		.summary = "what the guest has left, shall have, and says of it",
+		.run = ctl_balloon_state,
 	},
 	{
 		.name = "free",
@@ -190,6 +223,30 @@ const struct ctl_verb ctl_verbs[] = {
 		.show = ctl_show_status,
 	},
 	{
+		.name = "cpus",
+		.usage = "",
+		.options = json_options,
+		.summary = "list vCPUs and their threads",
+		.execute = "query-cpus-fast",
+		.show = ctl_show_cpus,
+	},
+	{
+		.name = "name",
+		.usage = "",
+		.options = json_options,
+		.summary = "the machine's name",
+		.execute = "query-name",
+		.show = ctl_show_name,
+	},
+	{
+		.name = "version",
+		.usage = "",
+		.options = json_options,
+		.summary = "of the samara that runs it",
+		.execute = "query-version",
+		.show = ctl_show_version,
+	},
+	{
 		.name = "stop",
 		.usage = "",
 		.summary = "pause the guest (QMP's word for it)",
@@ -218,6 +275,32 @@ const struct ctl_verb ctl_verbs[] = {
 		.usage = "",
 		.summary = "end samara",
 		.execute = "quit",
+	},
+	{
+		.name = "qom-list",
+		.usage = "PATH",
+		.operands = 1,
+		.summary = "an object's properties and what is below it: /machine/peripheral",
+		.execute = "qom-list",
+		.arguments = {{"path", CTL_TEXT}},
+		.show = ctl_show_json,
+	},
+	{
+		.name = "qom-get",
+		.usage = "PATH PROPERTY",
+		.operands = 2,
+		.summary = "a property's value",
+		.execute = "qom-get",
+		.arguments = {{"path", CTL_TEXT}, {"property", CTL_TEXT}},
+		.show = ctl_show_json,
+	},
+	{
+		.name = "qom-set",
+		.usage = "PATH PROPERTY VALUE",
+		.operands = 3,
+		.summary = "change it; VALUE is JSON, or else a text",
+		.execute = "qom-set",
+		.arguments = {{"path", CTL_TEXT}, {"property", CTL_TEXT}, {"value", CTL_VALUE}},
 	},
 	{
 		.name = "raw",

@@ -35,6 +35,8 @@ struct ctl_option {
 enum ctl_argument_kind {
 	CTL_SIZE,
 	CTL_PROT,
+	CTL_TEXT,
+	CTL_VALUE, /* JSON, and what is none is a text */
 };
 
 /* An operand that becomes an argument of a QMP command; immutable. */

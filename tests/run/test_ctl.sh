@@ -164,7 +164,22 @@ gives "help" 'usage: samara ctl SOCKET VERB' "$SAMARA" ctl --help
 gives "help of a verb" '--virtio-mem' ctl plug --help
 gives "help without a socket" 'resize SIZE' "$SAMARA" ctl resize --help
 lacks "of that verb only" 'plug GPA' "$SAMARA" ctl resize --help
+# The socket's commands without a verb are those about the protocol, or by which others are made.
+missing=$(ctl raw '{"execute":"query-commands"}' | sed -n 's/.*"name": "\(.*\)".*/\1/p' |
+	while read -r command; do
+		grep -q "\"$command\"" vmm/ctl*.c || echo "$command"
+	done | sort | tr '\n' ' ')
+[ "$missing" = "qmp_capabilities query-commands query-qmp-schema " ]
+report $? "every command has a verb, but those about the protocol" "$missing"
 fails 1 "a DIMM for which there is no room" 'not enough space' ctl plug 4G
+gives "cpus" '^ *1 +[1-9]' ctl cpus
+gives "name" '^samara$' ctl name
+gives "version" '[0-9]\.[0-9]' ctl version
+gives "memory" '^base +64 MiB$' ctl memory
+gives "memory --json" '"base-memory": 67108864' ctl memory --json
+gives "slots" '^ *0 ' ctl slots
+fails 1 "a balloon that is not there" 'No balloon' ctl balloon
+fails 1 "its interval" 'No balloon' ctl balloon --interval 1
 gives "no devices to list" '^$' ctl devices
 
 # virtio-mem devices of a guest without a driver for them: they come, stay over a reset, and go.
@@ -189,8 +204,8 @@ lacks "the first is gone" '^vm0 ' ctl devices
 fails 1 "resize has to know which one" 'several virtio-mem devices \(vm[1-8], .*--id says which' ctl resize 66M
 fails 1 "one that is not there" 'no virtio-mem device called vm0' ctl resize 66M --id vm0
 fails 1 "this guest has no driver for it" 'vm3: the guest has not answered' ctl resize 66M --id vm3 --timeout 0
-gives "it was the one that was named" '^2097152$' execute qom-get '{"path":"/machine/peripheral/vm3","property":"requested-size"}'
-gives "no other was" '^0$' execute qom-get '{"path":"/machine/peripheral/vm1","property":"requested-size"}'
+gives "it was the one that was named" '^2097152$' ctl qom-get /machine/peripheral/vm3 requested-size
+gives "no other was" '^0$' ctl qom-get /machine/peripheral/vm1 requested-size
 gives "asked for nothing, it is done" '^64 MiB in all' ctl resize 64M --id vm3
 gives "all of them go" 'vm8: ' eval 'for i in 1 2 3 4 5 6 7 8; do ctl unplug vm$i || break; done'
 
@@ -200,12 +215,12 @@ gives "its name and kind" '^vmem0 +virtio-mem .* 0 B +4 MiB' ctl devices
 fails 1 "what is requested is waited for" 'big: the guest has not answered' \
 	ctl plug 8M --virtio-mem --id big --requested 4M --block 4M --timeout 0
 gives "block and size are as asked" '"block-size": 4194304' ctl devices --json
-gives "as is what is requested" '^4194304$' execute qom-get '{"path":"/machine/peripheral/big","property":"requested-size"}'
+gives "as is what is requested" '^4194304$' ctl qom-get /machine/peripheral/big requested-size
 fails 1 "a backend that virtio-mem can't have" 'memdev memvmem1' ctl plug 4M --virtio-mem --backing memfd
-lacks "leaves nothing behind" 'memvmem1' execute qom-list '{"path":"/objects"}'
-gives "ask for none" '{}' execute qom-set '{"path":"/machine/peripheral/big","property":"requested-size","value":0}'
+lacks "leaves nothing behind" 'memvmem1' ctl qom-list /objects
+gives "qom-set" '^$' ctl qom-set /machine/peripheral/big requested-size 0
 gives "unplug them" '^big: .*back on the host' eval 'ctl unplug vmem0 && ctl unplug big'
-lacks "the backends went, too" 'mem(vmem0|big)' execute qom-list '{"path":"/objects"}'
+lacks "the backends went, too" 'mem(vmem0|big)' ctl qom-list /objects
 
 # A device without an id is found by its place.
 gives "one without an id" '{}' eval 'execute device_add "{\"driver\":\"virtio-mem-device\",\"memdev\":\"m1\"}"'
@@ -218,7 +233,7 @@ fails 1 "then it has to be said which" 'several .*0x[0-9a-f]+ without an id, vme
 # DIMMs of this guest, which has no driver for them either.
 dimm() { ctl plug "$@" --timeout 0; }
 fails 1 "a DIMM of a memfd" 'one: the guest has not answered' dimm 4M --id one --backing memfd,share=on
-gives "its backend is one" 'child<memory-backend-memfd>' execute qom-list '{"path":"/objects"}'
+gives "its backend is one" 'child<memory-backend-memfd>' ctl qom-list /objects
 fails 1 "a DIMM with a policy" 'two: the guest has not answered' \
 	dimm 4M --id two --backing ram,host-nodes=0,policy=bind,prealloc=on
 gives "all pages are there" '4 MiB +rw +anon +4 MiB' ctl regions
@@ -228,6 +243,8 @@ fails 1 "a file, by a relative path" 'three: the guest has not answered' \
 	eval 'program=$(realpath "$SAMARA") && cd "$DIR" &&
 		"$program" ctl qmp plug 2M --id three --timeout 0 --backing file,path=contents'
 gives "devices" '^three +dimm' ctl devices
+gives "memory counts it" '^plugged +10 MiB$' ctl memory
+gives "what is plugged and base" '^total +74 MiB$' ctl memory
 
 fails 2 "a size that is none" 'manyM' ctl plug 4G manyM
 fails 2 "an operand too many" "one word too many: '1M'" ctl unplug 4G 1M 1M
@@ -257,8 +274,15 @@ report $? "SIGKILL leaves no socket file"
 
 # A balloon of a guest without a driver for it.
 start --balloon
+gives "balloon" '^actual +64 MiB$' ctl balloon
+gives "nothing is asked for" '^target +64 MiB$' ctl balloon
+gives "it tells of nothing" '^last-update +never$' ctl balloon
+gives "interval" '^interval +5 s$' ctl balloon --interval 5
+gives "it stays so" '"guest-stats-polling-interval": 5' ctl balloon --json
+fails 2 "an interval that is none" "'soon' is not a number" ctl balloon --interval soon
 gives "what is so already is done" '^the guest has 64 MiB left' ctl balloon 64M
 fails 1 "nobody fills it" 'the request stands' ctl balloon 32M --timeout 0
+gives "it is asked for" '^target +32 MiB$' ctl balloon
 # The guest might have pages in its hands that it was asked for: it has to rest.
 gives "what is so by chance, is looked at for a while" '64 MiB left \((0\.[5-9]|[1-9].*) s\)' ctl balloon 64M
 gives "quit" '^$' ctl quit

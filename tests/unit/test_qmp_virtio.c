@@ -762,6 +762,20 @@ static void ctl_is_told_that_another_size_is_wanted(void **state)
 	close(fd);
 }
 
+static void ctl_shows_the_balloon(void **state)
+{
+	int fd = peer_greet();
+
+	(void)state;
+	load_drivers();
+	assert_int_equal(ctl("balloon", NULL, NULL, NULL), 0);
+	assert_int_equal(ctl("balloon", "--interval", "7", "--json"), 0);
+	assert_int_equal(number_of(fd, "balloon0", "guest-stats-polling-interval"), 7);
+	assert_int_equal(ctl("balloon", "--interval", "-1", NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(number_of(fd, "balloon0", "guest-stats-polling-interval"), 7);
+	close(fd);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start_virtio, stop_virtio)
@@ -780,6 +794,7 @@ int main(void)
 		TEST(ctl_waits_until_it_is_so),
 		TEST(ctl_balloon_looks_at_the_balloon_alone),
 		TEST(ctl_is_told_that_another_size_is_wanted),
+		TEST(ctl_shows_the_balloon),
 	};
 
 	return cmocka_run_group_tests_name("qmp virtio", tests, make_folder, remove_folder);
