@@ -53,6 +53,23 @@ static int unplug_device(struct qmp_client *client, const char *id, long timeout
 	return 0;
 }
 
+/* A device that the guest let go after we had given up left the backend that plug made. */
+static int remove_rest(struct qmp_client *client, const char *id, struct samara_error *err)
+{
+	struct samara_error ignored = {0};
+	json_t *memdev = json_sprintf("mem%s", id);
+
+	if (memdev &&
+	    !ctl_run(client, "object-del", json_pack("{s:o}", "id", memdev), NULL, &ignored)) {
+		printf("%s: had gone; what was behind it is back on the host\n", id);
+		return 0;
+	}
+	return samara_error_set(err, -ENODEV,
+				"%s: there is no such memory device (samara ctl SOCKET devices "
+				"lists them)",
+				id);
+}
+
 int ctl_unplug(const char *path, const struct ctl_words *words, struct samara_error *err)
 {
 	struct qmp_client *client = NULL;
@@ -68,13 +85,9 @@ int ctl_unplug(const char *path, const struct ctl_words *words, struct samara_er
 	if (!ret)
 		ret = ctl_run(client, "query-memory-devices", NULL, &devices, err);
 	device = ctl_find_device(devices, id);
-	if (!ret && !device)
-		ret = samara_error_set(err, -ENODEV,
-				       "%s: there is no such memory device (samara ctl SOCKET "
-				       "devices lists them)",
-				       id);
 	if (!ret)
-		ret = unplug_device(client, id, timeout_s, device, err);
+		ret = device ? unplug_device(client, id, timeout_s, device, err)
+			     : remove_rest(client, id, err);
 	json_decref(devices);
 	qmp_client_close(client);
 	return ret;

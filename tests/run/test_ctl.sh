@@ -222,6 +222,11 @@ gives "qom-set" '^$' ctl qom-set /machine/peripheral/big requested-size 0
 gives "unplug them" '^big: .*back on the host' eval 'ctl unplug vmem0 && ctl unplug big'
 lacks "the backends went, too" 'mem(vmem0|big)' ctl qom-list /objects
 
+# One that the guest let go when nobody waited any more has left its backend.
+gives "a backend without its device" '{}' execute object-add '{"qom-type":"memory-backend-ram","id":"memlate","size":"4M"}'
+gives "unplug again removes it" '^late: had gone' ctl unplug late
+fails 1 "and then there is nothing" 'late: there is no such memory device' ctl unplug late
+
 # A device without an id is found by its place.
 gives "one without an id" '{}' eval 'execute device_add "{\"driver\":\"virtio-mem-device\",\"memdev\":\"m1\"}"'
 fails 1 "it can be resized" '0x[0-9a-f]+ without an id: the guest has not answered' ctl resize 66M --timeout 0
