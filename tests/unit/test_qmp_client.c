@@ -45,6 +45,15 @@ static void ctl_tells_failure_from_misuse(void **state)
 	assert_int_equal(ctl("protect", "4G", "1M", "no"), SAMARA_EXIT_USAGE);
 	assert_int_equal(ctl("fly", NULL, NULL, NULL), SAMARA_EXIT_USAGE);
 	assert_int_equal(ctl("raw", "[]", NULL, NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("plug", "1G", "--nod", "1"), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("devices", "--j", NULL, NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("devices", "--json=1", NULL, NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("unplug", "dimm0", "--timeout", NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("resize", NULL, NULL, NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("events", "foo", NULL, NULL), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("plug", "4G", "1G", "--id=a"), SAMARA_EXIT_USAGE);
+	assert_int_equal(ctl("devices", "--json", NULL, NULL), 0);
+	assert_int_equal(ctl("plug", "--help", NULL, NULL), 0);
 	assert_int_equal(straw_mm.gpa, 1);
 	assert_int_equal(ctl("plug", "0xbad000", "4K", NULL), SAMARA_EXIT_FAILURE);
 	assert_int_equal(ctl("raw", "{\"execute\":\"fly\"}", NULL, NULL), SAMARA_EXIT_FAILURE);
