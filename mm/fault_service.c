@@ -35,6 +35,12 @@
 #include "mm/parked.h"
 #include "mm/trace.h"
 
+/*
+ * A flag of what is parked, beside GUEST_MM_FAULT_*: it was counted as held, and is not once more, though it is
+ * tried each time an operation ends.
+ */
+#define COUNTED_HELD     0x400u
+
 /* A host that is short of memory is asked again after this time. */
 #define TROUBLE_RETRY_NS UINT64_C(10000000)
 
@@ -99,7 +105,10 @@ static void handle_fault(struct fault_service *service, gpa_t gpa, unsigned int 
 			return;
 		if (ret < 0)
 			mm_count(&mm->counters.fault_errors, 1);
+		if (ret == GUEST_MM_FAULT_HELD)
+			flags |= COUNTED_HELD;
 		parked = park(service, gpa, flags, ret == GUEST_MM_FAULT_BUSY);
+		flags &= ~COUNTED_HELD;
 		if (!parked && ret == GUEST_MM_FAULT_BUSY)
 			mm_count(&mm->counters.faults_deferred, 1);
 		else if (!parked && ret == GUEST_MM_FAULT_HELD)
@@ -245,6 +254,24 @@ static void *handler_main(void *arg)
 	return NULL;
 }
 
+/* Keep one that was tried for the next time. */
+static void park_again(struct fault_service *service, gpa_t page, unsigned int flags, int why)
+{
+	struct guest_mm *mm = service->mm;
+	bool held = why == GUEST_MM_FAULT_HELD && !(flags & COUNTED_HELD);
+	int ret;
+
+	ranked_lock(&service->lock, RANK_SERVICE);
+	if (why == GUEST_MM_FAULT_BUSY)
+		queue_locked(service);
+	ret = parked_add(&service->parked, page, held ? flags | COUNTED_HELD : flags);
+	/* It must not be lost. Its vCPU tries again and is seen again. */
+	if (ret == -ENOMEM)
+		window_wake(mm_window(mm, page, 1), page, SAMARA_PAGE_BYTES);
+	ranked_unlock(&service->lock, RANK_SERVICE);
+	mm_count(&mm->counters.faults_held, held && !ret);
+}
+
 /* Try all of these once. Return: whether something failed for want of resources. */
 static bool try_parked(struct fault_service *service, struct parked *faults)
 {
@@ -254,19 +281,13 @@ static bool try_parked(struct fault_service *service, struct parked *faults)
 	gpa_t page;
 
 	for (size_t at = 0; parked_next(faults, &at, &page, &flags);) {
-		int ret = guest_mm_fault(mm, page, flags | GUEST_MM_FAULT_NOWAIT);
+		int ret = guest_mm_fault(mm, page, (flags & ~COUNTED_HELD) | GUEST_MM_FAULT_NOWAIT);
 
 		if (ret == GUEST_MM_FAULT_DONE || ret == GUEST_MM_FAULT_NOTHING)
 			continue;
 		trouble |= ret < 0;
 		mm_count(&mm->counters.fault_errors, ret < 0);
-		ranked_lock(&service->lock, RANK_SERVICE);
-		if (ret == GUEST_MM_FAULT_BUSY)
-			queue_locked(service);
-		/* It must not be lost. Its vCPU tries again and is seen again. */
-		if (parked_add(&service->parked, page, flags) == -ENOMEM)
-			window_wake(mm_window(mm, page, 1), page, SAMARA_PAGE_BYTES);
-		ranked_unlock(&service->lock, RANK_SERVICE);
+		park_again(service, page, flags, ret);
 	}
 	parked_free(faults);
 	return trouble;

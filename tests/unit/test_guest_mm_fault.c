@@ -129,6 +129,37 @@ static void test_protect_holds_writers(void **state)
 	assert_int_equal(peek(f, BASE + 17 * PAGE), 98);
 }
 
+/* A write to what is read-only meets an operation, is put aside, then held: it is counted as both. */
+static void test_held_after_deferred(void **state)
+{
+	struct fixture *f = *state;
+	struct worker worker = {.f = f, .operation = PROTECT, .gpa = BASE, .size_bytes = 16 * PAGE};
+	struct guest_mm_pin pin;
+	struct writer writer;
+
+	prepare_read_only(f);
+	plug(f, BASE + 8 * PAGE, 8 * PAGE, GUEST_MM_RDWR);
+	assert_int_equal(guest_mm_pin(f->mm, BASE + 9 * PAGE, 1, false, &pin), 0);
+	start_operation(&worker);
+	start_held(f, &writer, BASE + PAGE, 99);
+	for (unsigned int i = 0; i < 60000 && !stats(f).faults_deferred; i++)
+		sleep_ms(1);
+	assert_int_equal(stats(f).faults_held, 0);
+	guest_mm_unpin(&pin);
+	pthread_join(worker.thread, NULL);
+	for (unsigned int i = 0; i < 60000 && !stats(f).faults_held; i++)
+		sleep_ms(1);
+	assert_int_equal(stats(f).faults_held, 1);
+	/* It is tried after each operation: once is enough. */
+	plug(f, BASE + 64 * PAGE, PAGE, GUEST_MM_RDWR);
+	sleep_ms(20);
+	assert_int_equal(stats(f).faults_held, 1);
+	assert_int_equal(load(&writer.done), 0);
+	protect(f, BASE, 4 * PAGE, GUEST_MM_RDWR);
+	pthread_join(writer.thread, NULL);
+	assert_int_equal(peek(f, BASE + PAGE), 99);
+}
+
 static void test_let_go_releases_held(void **state)
 {
 	struct fixture *f = *state;
@@ -262,6 +293,7 @@ int main(void)
 		MM_TEST(test_stray),
 		MM_TEST(test_plug_over_stray),
 		MM_TEST(test_protect_holds_writers),
+		MM_TEST(test_held_after_deferred),
 		MM_TEST(test_let_go_releases_held),
 		MM_TEST(test_unplug_releases_held),
 		MM_TEST(test_remap_releases_held),
