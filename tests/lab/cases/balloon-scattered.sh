@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # limit: 300
 # A real guest's memory in a balloon by single pages, every other one: each is back on the host, and its
-# neighbours keep what is in them. (tests/unit/test_virtio_balloon.c has a quarter of a million.)
+# neighbours keep what is in them. (tests/unit/test_virtio_balloon_pages.c has a quarter of a million.)
 . /lab/guests/host-memory.sh
 FIELD=0x140000000
 
