@@ -36,8 +36,8 @@
 #include "mm/trace.h"
 
 /*
- * A flag of what is parked, beside GUEST_MM_FAULT_*: it was counted as held, and is not once more, though it is
- * tried each time an operation ends.
+ * A flag of what is parked, beside GUEST_MM_FAULT_*: it was counted as held, and is not once more,
+ * though it is tried each time an operation ends.
  */
 #define COUNTED_HELD     0x400u
 
@@ -105,10 +105,9 @@ static void handle_fault(struct fault_service *service, gpa_t gpa, unsigned int 
 			return;
 		if (ret < 0)
 			mm_count(&mm->counters.fault_errors, 1);
-		if (ret == GUEST_MM_FAULT_HELD)
-			flags |= COUNTED_HELD;
-		parked = park(service, gpa, flags, ret == GUEST_MM_FAULT_BUSY);
-		flags &= ~COUNTED_HELD;
+		parked = park(service, gpa,
+			      ret == GUEST_MM_FAULT_HELD ? flags | COUNTED_HELD : flags,
+			      ret == GUEST_MM_FAULT_BUSY);
 		if (!parked && ret == GUEST_MM_FAULT_BUSY)
 			mm_count(&mm->counters.faults_deferred, 1);
 		else if (!parked && ret == GUEST_MM_FAULT_HELD)

@@ -59,8 +59,9 @@ struct free_pages {
  *
  * Context: May sleep, @timeout_ms and a little more. Not from a vCPU's thread, nor the balloon's.
  * Return: 0, -EBUSY (another round is on its way), -EOPNOTSUPP (the guest has no driver that
- * names pages), -EIO (it has broken the rules), -ETIMEDOUT, -ECANCELED (the guest, or its driver, was reset meanwhile), -E2BIG (it
- * names more than FREE_PAGES_RANGES_MAX ranges), -ENOMEM, or what @check returned.
+ * names pages), -EIO (it has broken the rules), -ETIMEDOUT, -ECANCELED (the guest, or its driver,
+ * was reset meanwhile), -E2BIG (it names more than FREE_PAGES_RANGES_MAX ranges), -ENOMEM, or what
+ * @check returned.
  */
 int free_pages_ask(struct virtio_balloon *balloon, struct guest_mm *mm,
 		   const struct free_pages_request *request, struct free_pages *out,

@@ -53,7 +53,7 @@ struct memory_device_ops {
  * @own_place: as in struct memory_device_request
  * @plugged_bytes: how much of it is memory now; atomic, memory_device_set_plugged() writes it
  * @requested_bytes, @block_bytes: for virtio-mem; atomic, the kind's own to write
- * @next: read under memory_devices_lock()
+ * @next: the list's: its locks are told in memory_devices.c
  *
  * The others are immutable.
  */

@@ -8,23 +8,10 @@
 #include "vmm/free_pages.h"
 #include "vmm/qmp_command.h"
 
-#define END                                \
-	{                                  \
-		NULL, 0, false, NULL, NULL \
-	}
-#define MEMBER(name, type)                              \
-	{                                               \
-		name, QMP_ARG_##type, false, NULL, NULL \
-	}
-#define OPTION(name, type)                             \
-	{                                              \
-		name, QMP_ARG_##type, true, NULL, NULL \
-	}
-
 /* ---- How much the guest has left --------------------------------------------------------------- */
 
-static const struct qmp_arg balloon_args[] = {MEMBER("value", SIZE), END};
-static const struct qmp_arg balloon_members[] = {MEMBER("actual", SIZE), END};
+static const struct qmp_arg balloon_args[] = {QMP_MEMBER("value", SIZE), QMP_END};
+static const struct qmp_arg balloon_members[] = {QMP_MEMBER("actual", SIZE), QMP_END};
 static const struct qmp_arg balloon_result = {NULL, QMP_ARG_OBJECT, false, NULL, balloon_members};
 
 static int need_balloon(struct qmp_call *call, const struct vm_balloon **balloon)
@@ -67,10 +54,10 @@ static int query_balloon(struct qmp_call *call)
 #define FREE_PAGES_TIMEOUT_S     30
 #define FREE_PAGES_TIMEOUT_MAX_S 3600
 
-static const struct qmp_arg free_args[] = {OPTION("timeout", SIZE), END};
-static const struct qmp_arg free_members[] = {MEMBER("free", SIZE),    MEMBER("ranges", SIZE),
-					      MEMBER("largest", SIZE), MEMBER("populated", SIZE),
-					      MEMBER("grown", SIZE),   END};
+static const struct qmp_arg free_args[] = {QMP_OPTION("timeout", SIZE), QMP_END};
+static const struct qmp_arg free_members[] = {
+	QMP_MEMBER("free", SIZE),      QMP_MEMBER("ranges", SIZE), QMP_MEMBER("largest", SIZE),
+	QMP_MEMBER("populated", SIZE), QMP_MEMBER("grown", SIZE),  QMP_END};
 static const struct qmp_arg free_result = {NULL, QMP_ARG_OBJECT, false, NULL, free_members};
 
 /* A guest that does not run names nothing; an answer that nobody reads is not worth its pages. */

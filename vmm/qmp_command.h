@@ -41,6 +41,20 @@ struct qmp_arg {
 	const struct qmp_arg *members;
 };
 
+/* Elements of an array of these: one that is always there, one that may be left out, and its end. */
+#define QMP_MEMBER(name, type)                          \
+	{                                               \
+		name, QMP_ARG_##type, false, NULL, NULL \
+	}
+#define QMP_OPTION(name, type)                         \
+	{                                              \
+		name, QMP_ARG_##type, true, NULL, NULL \
+	}
+#define QMP_END                            \
+	{                                  \
+		NULL, 0, false, NULL, NULL \
+	}
+
 #define QMP_ARGS_MAX 20
 
 /**

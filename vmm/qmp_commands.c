@@ -272,44 +272,39 @@ static int stats(struct qmp_call *call)
 
 /* ---- What they return ------------------------------------------------------------------------ */
 
-#define END                                \
-	{                                  \
-		NULL, 0, false, NULL, NULL \
-	}
-#define MEMBER(name, type)                              \
-	{                                               \
-		name, QMP_ARG_##type, false, NULL, NULL \
-	}
-
-static const struct qmp_arg version_numbers[] = {MEMBER("major", SIZE), MEMBER("minor", SIZE),
-						 MEMBER("micro", SIZE), END};
+static const struct qmp_arg version_numbers[] = {
+	QMP_MEMBER("major", SIZE), QMP_MEMBER("minor", SIZE), QMP_MEMBER("micro", SIZE), QMP_END};
 static const struct qmp_arg version_members[] = {
-	{"qemu", QMP_ARG_OBJECT, false, NULL, version_numbers}, MEMBER("package", STRING), END};
+	{"qemu", QMP_ARG_OBJECT, false, NULL, version_numbers},
+	QMP_MEMBER("package", STRING),
+	QMP_END};
 static const struct qmp_arg version_result = {NULL, QMP_ARG_OBJECT, false, NULL, version_members};
 
-static const struct qmp_arg name_members[] = {MEMBER("name", STRING), END};
+static const struct qmp_arg name_members[] = {QMP_MEMBER("name", STRING), QMP_END};
 static const struct qmp_arg name_result = {NULL, QMP_ARG_OBJECT, false, NULL, name_members};
 static const struct qmp_arg names_result = {NULL, QMP_ARG_OBJECTS, false, NULL, name_members};
 
-static const struct qmp_arg status_members[] = {MEMBER("running", BOOL), MEMBER("singlestep", BOOL),
-						MEMBER("status", STRING), END};
+static const struct qmp_arg status_members[] = {QMP_MEMBER("running", BOOL),
+						QMP_MEMBER("singlestep", BOOL),
+						QMP_MEMBER("status", STRING), QMP_END};
 static const struct qmp_arg status_result = {NULL, QMP_ARG_OBJECT, false, NULL, status_members};
 
-static const struct qmp_arg cpu_place[] = {MEMBER("socket-id", SIZE), MEMBER("core-id", SIZE),
-					   MEMBER("thread-id", SIZE), END};
+static const struct qmp_arg cpu_place[] = {QMP_MEMBER("socket-id", SIZE),
+					   QMP_MEMBER("core-id", SIZE),
+					   QMP_MEMBER("thread-id", SIZE), QMP_END};
 static const struct qmp_arg cpu_members[] = {
-	MEMBER("cpu-index", SIZE), MEMBER("qom-path", STRING),
-	MEMBER("thread-id", SIZE), {"props", QMP_ARG_OBJECT, false, NULL, cpu_place},
-	MEMBER("target", STRING),  END};
+	QMP_MEMBER("cpu-index", SIZE), QMP_MEMBER("qom-path", STRING),
+	QMP_MEMBER("thread-id", SIZE), {"props", QMP_ARG_OBJECT, false, NULL, cpu_place},
+	QMP_MEMBER("target", STRING),  QMP_END};
 static const struct qmp_arg cpus_result = {NULL, QMP_ARG_OBJECTS, false, NULL, cpu_members};
 
-static const struct qmp_arg region_members[] = {MEMBER("gpa", SIZE),
-						MEMBER("size", SIZE),
-						MEMBER("prot", STRING),
-						MEMBER("backing", STRING),
-						MEMBER("populated", SIZE),
-						MEMBER("locked", BOOL),
-						END};
+static const struct qmp_arg region_members[] = {QMP_MEMBER("gpa", SIZE),
+						QMP_MEMBER("size", SIZE),
+						QMP_MEMBER("prot", STRING),
+						QMP_MEMBER("backing", STRING),
+						QMP_MEMBER("populated", SIZE),
+						QMP_MEMBER("locked", BOOL),
+						QMP_END};
 static const struct qmp_arg regions_result = {NULL, QMP_ARG_OBJECTS, false, NULL, region_members};
 
 /* Counters come with versions: nobody is to rely on one by its type. */

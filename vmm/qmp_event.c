@@ -7,19 +7,6 @@
 
 #include "vmm/qmp_command.h"
 
-#define END                                \
-	{                                  \
-		NULL, 0, false, NULL, NULL \
-	}
-#define MEMBER(name, type)                              \
-	{                                               \
-		name, QMP_ARG_##type, false, NULL, NULL \
-	}
-#define OPTION(name, type)                             \
-	{                                              \
-		name, QMP_ARG_##type, true, NULL, NULL \
-	}
-
 /* By enum vm_cause. */
 static const char *const causes[] = {
 	[VM_CAUSE_NONE] = "none",
@@ -34,26 +21,28 @@ static const char *const causes[] = {
 };
 
 static const struct qmp_arg why[] = {
-	MEMBER("guest", BOOL), {"reason", QMP_ARG_ENUM, false, causes, NULL}, END};
+	QMP_MEMBER("guest", BOOL), {"reason", QMP_ARG_ENUM, false, causes, NULL}, QMP_END};
 
-static const struct qmp_arg panicked[] = {MEMBER("action", STRING), END};
+static const struct qmp_arg panicked[] = {QMP_MEMBER("action", STRING), QMP_END};
 
-static const struct qmp_arg ost_info[] = {OPTION("device", STRING),    MEMBER("slot", STRING),
-					  MEMBER("slot-type", STRING), MEMBER("source", SIZE),
-					  MEMBER("status", SIZE),      END};
-static const struct qmp_arg ost[] = {{"info", QMP_ARG_OBJECT, false, NULL, ost_info}, END};
+static const struct qmp_arg ost_info[] = {
+	QMP_OPTION("device", STRING), QMP_MEMBER("slot", STRING), QMP_MEMBER("slot-type", STRING),
+	QMP_MEMBER("source", SIZE),   QMP_MEMBER("status", SIZE), QMP_END};
+static const struct qmp_arg ost[] = {{"info", QMP_ARG_OBJECT, false, NULL, ost_info}, QMP_END};
 
-static const struct qmp_arg device[] = {OPTION("device", STRING), MEMBER("path", STRING), END};
+static const struct qmp_arg device[] = {QMP_OPTION("device", STRING), QMP_MEMBER("path", STRING),
+					QMP_END};
 
-static const struct qmp_arg refused[] = {OPTION("device", STRING), MEMBER("path", STRING),
-					 OPTION("x-samara-reason", STRING), END};
+static const struct qmp_arg refused[] = {QMP_OPTION("device", STRING), QMP_MEMBER("path", STRING),
+					 QMP_OPTION("x-samara-reason", STRING), QMP_END};
 
-static const struct qmp_arg unplug_error[] = {MEMBER("device", STRING), MEMBER("msg", STRING), END};
+static const struct qmp_arg unplug_error[] = {QMP_MEMBER("device", STRING),
+					      QMP_MEMBER("msg", STRING), QMP_END};
 
-static const struct qmp_arg size_change[] = {OPTION("id", STRING), MEMBER("size", SIZE),
-					     MEMBER("qom-path", STRING), END};
+static const struct qmp_arg size_change[] = {QMP_OPTION("id", STRING), QMP_MEMBER("size", SIZE),
+					     QMP_MEMBER("qom-path", STRING), QMP_END};
 
-static const struct qmp_arg balloon[] = {MEMBER("actual", SIZE), END};
+static const struct qmp_arg balloon[] = {QMP_MEMBER("actual", SIZE), QMP_END};
 
 const struct qmp_event qmp_events[] = {
 	[VM_EVENT_STOP] = {"STOP", NULL},

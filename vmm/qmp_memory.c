@@ -19,19 +19,6 @@
 
 #define HUGE_BYTES (UINT64_C(2) << 20)
 
-#define END                                \
-	{                                  \
-		NULL, 0, false, NULL, NULL \
-	}
-#define MEMBER(name, type)                              \
-	{                                               \
-		name, QMP_ARG_##type, false, NULL, NULL \
-	}
-#define OPTION(name, type)                             \
-	{                                              \
-		name, QMP_ARG_##type, true, NULL, NULL \
-	}
-
 /* What is not there has a class of its own, by which tools tell it from other errors. */
 static int with_class(struct qmp_call *call, int ret)
 {
@@ -45,20 +32,25 @@ static int with_class(struct qmp_call *call, int ret)
 static const char *const policies[] = {"default", "preferred", "bind", "interleave", NULL};
 
 /* Options of QEMU's backends that change nothing here are taken and passed over. */
-#define BACKEND_ARGS                                                                      \
-	MEMBER("qom-type", STRING), MEMBER("id", STRING), MEMBER("size", SIZE),           \
-		OPTION("share", BOOL), OPTION("prealloc", BOOL), OPTION("merge", BOOL),   \
-		OPTION("dump", BOOL), OPTION("reserve", BOOL), OPTION("host-nodes", ANY), \
-	{                                                                                 \
-		"policy", QMP_ARG_ENUM, true, policies, NULL                              \
+#define BACKEND_ARGS                                                                              \
+	QMP_MEMBER("qom-type", STRING), QMP_MEMBER("id", STRING), QMP_MEMBER("size", SIZE),       \
+		QMP_OPTION("share", BOOL), QMP_OPTION("prealloc", BOOL),                          \
+		QMP_OPTION("merge", BOOL), QMP_OPTION("dump", BOOL), QMP_OPTION("reserve", BOOL), \
+		QMP_OPTION("host-nodes", ANY),                                                    \
+	{                                                                                         \
+		"policy", QMP_ARG_ENUM, true, policies, NULL                                      \
 	}
 
-static const struct qmp_arg ram_args[] = {BACKEND_ARGS, END};
-static const struct qmp_arg memfd_args[] = {BACKEND_ARGS, OPTION("hugetlb", BOOL),
-					    OPTION("hugetlbsize", SIZE), OPTION("seal", BOOL), END};
-static const struct qmp_arg file_args[] = {
-	BACKEND_ARGS,         MEMBER("mem-path", STRING), OPTION("discard-data", BOOL),
-	OPTION("pmem", BOOL), OPTION("readonly", BOOL),   END};
+static const struct qmp_arg ram_args[] = {BACKEND_ARGS, QMP_END};
+static const struct qmp_arg memfd_args[] = {BACKEND_ARGS, QMP_OPTION("hugetlb", BOOL),
+					    QMP_OPTION("hugetlbsize", SIZE),
+					    QMP_OPTION("seal", BOOL), QMP_END};
+static const struct qmp_arg file_args[] = {BACKEND_ARGS,
+					   QMP_MEMBER("mem-path", STRING),
+					   QMP_OPTION("discard-data", BOOL),
+					   QMP_OPTION("pmem", BOOL),
+					   QMP_OPTION("readonly", BOOL),
+					   QMP_END};
 
 /* "host-nodes": a list of numbers. */
 static int read_host_nodes(struct qmp_call *call, uint64_t *nodes)
@@ -162,7 +154,7 @@ static const struct qmp_variant objects[] = {
 	{NULL, NULL, NULL},
 };
 
-static const struct qmp_arg id_args[] = {MEMBER("id", STRING), END};
+static const struct qmp_arg id_args[] = {QMP_MEMBER("id", STRING), QMP_END};
 
 static int object_del(struct qmp_call *call)
 {
@@ -172,13 +164,13 @@ static int object_del(struct qmp_call *call)
 
 /* ---- device_add, device_del ------------------------------------------------------------------ */
 
-static const struct qmp_arg dimm_args[] = {MEMBER("driver", STRING),
-					   OPTION("id", STRING),
-					   OPTION("memdev", STRING),
-					   OPTION("node", SIZE),
-					   OPTION("slot", SIZE),
-					   OPTION("addr", SIZE),
-					   END};
+static const struct qmp_arg dimm_args[] = {QMP_MEMBER("driver", STRING),
+					   QMP_OPTION("id", STRING),
+					   QMP_OPTION("memdev", STRING),
+					   QMP_OPTION("node", SIZE),
+					   QMP_OPTION("slot", SIZE),
+					   QMP_OPTION("addr", SIZE),
+					   QMP_END};
 
 static int add_dimm(struct qmp_call *call)
 {
@@ -207,17 +199,17 @@ static int add_dimm(struct qmp_call *call)
 }
 
 /* On which bus and where on it is for PCI; here a device has the next virtio-mmio slot. */
-static const struct qmp_arg virtio_mem_args[] = {MEMBER("driver", STRING),
-						 OPTION("id", STRING),
-						 OPTION("memdev", STRING),
-						 OPTION("node", SIZE),
-						 OPTION("memaddr", SIZE),
-						 OPTION("block-size", SIZE),
-						 OPTION("requested-size", SIZE),
-						 OPTION("prealloc", BOOL),
-						 OPTION("bus", STRING),
-						 OPTION("addr", ANY),
-						 END};
+static const struct qmp_arg virtio_mem_args[] = {QMP_MEMBER("driver", STRING),
+						 QMP_OPTION("id", STRING),
+						 QMP_OPTION("memdev", STRING),
+						 QMP_OPTION("node", SIZE),
+						 QMP_OPTION("memaddr", SIZE),
+						 QMP_OPTION("block-size", SIZE),
+						 QMP_OPTION("requested-size", SIZE),
+						 QMP_OPTION("prealloc", BOOL),
+						 QMP_OPTION("bus", STRING),
+						 QMP_OPTION("addr", ANY),
+						 QMP_END};
 
 static int add_virtio_mem_device(struct qmp_call *call)
 {
@@ -267,14 +259,15 @@ static int device_del(struct qmp_call *call)
 
 /* ---- Properties ------------------------------------------------------------------------------ */
 
-static const struct qmp_arg qom_get_args[] = {MEMBER("path", STRING), MEMBER("property", STRING),
-					      END};
-static const struct qmp_arg qom_set_args[] = {MEMBER("path", STRING), MEMBER("property", STRING),
-					      MEMBER("value", ANY), END};
-static const struct qmp_arg qom_list_args[] = {MEMBER("path", STRING), END};
+static const struct qmp_arg qom_get_args[] = {QMP_MEMBER("path", STRING),
+					      QMP_MEMBER("property", STRING), QMP_END};
+static const struct qmp_arg qom_set_args[] = {QMP_MEMBER("path", STRING),
+					      QMP_MEMBER("property", STRING),
+					      QMP_MEMBER("value", ANY), QMP_END};
+static const struct qmp_arg qom_list_args[] = {QMP_MEMBER("path", STRING), QMP_END};
 
-static const struct qmp_arg property_members[] = {MEMBER("name", STRING), MEMBER("type", STRING),
-						  END};
+static const struct qmp_arg property_members[] = {QMP_MEMBER("name", STRING),
+						  QMP_MEMBER("type", STRING), QMP_END};
 static const struct qmp_arg properties_result = {NULL, QMP_ARG_OBJECTS, false, NULL,
 						 property_members};
 static const struct qmp_arg any_result = {NULL, QMP_ARG_ANY, false, NULL, NULL};
@@ -332,7 +325,7 @@ static int describe_device(const struct memory_device *device, void *list)
 }
 
 static const struct qmp_arg device_members[] = {
-	MEMBER("type", STRING), {"data", QMP_ARG_ANY, false, NULL, NULL}, END};
+	QMP_MEMBER("type", STRING), {"data", QMP_ARG_ANY, false, NULL, NULL}, QMP_END};
 static const struct qmp_arg devices_result = {NULL, QMP_ARG_OBJECTS, false, NULL, device_members};
 
 static int query_memory_devices(struct qmp_call *call)
@@ -346,8 +339,8 @@ static int query_memory_devices(struct qmp_call *call)
 	return qmp_answer(call, list);
 }
 
-static const struct qmp_arg summary_members[] = {MEMBER("base-memory", SIZE),
-						 MEMBER("plugged-memory", SIZE), END};
+static const struct qmp_arg summary_members[] = {QMP_MEMBER("base-memory", SIZE),
+						 QMP_MEMBER("plugged-memory", SIZE), QMP_END};
 static const struct qmp_arg summary_result = {NULL, QMP_ARG_OBJECT, false, NULL, summary_members};
 
 static int query_memory_size_summary(struct qmp_call *call)
@@ -359,9 +352,9 @@ static int query_memory_size_summary(struct qmp_call *call)
 					  "plugged-memory", qmp_number(plugged_bytes)));
 }
 
-static const struct qmp_arg ost_members[] = {OPTION("device", STRING),    MEMBER("slot", STRING),
-					     MEMBER("slot-type", STRING), MEMBER("source", SIZE),
-					     MEMBER("status", SIZE),      END};
+static const struct qmp_arg ost_members[] = {
+	QMP_OPTION("device", STRING), QMP_MEMBER("slot", STRING), QMP_MEMBER("slot-type", STRING),
+	QMP_MEMBER("source", SIZE),   QMP_MEMBER("status", SIZE), QMP_END};
 static const struct qmp_arg osts_result = {NULL, QMP_ARG_OBJECTS, false, NULL, ost_members};
 
 static int query_acpi_ospm_status(struct qmp_call *call)

@@ -122,10 +122,9 @@ int vm_machine_pause(struct vm *vm, struct samara_error *err)
 		vm_machine_resume(vm);
 		return samara_error_set(
 			err, -EBUSY,
-			"vCPU %u does not leave the guest: it writes to memory that is "
-			"read-only (make that writable, or unplug it), or waits for a device that "
-			"it "
-			"resets (try again)",
+			"vCPU %u does not leave the guest: it writes to memory that is read-only "
+			"(make that writable, or unplug it), or waits for a device that it resets "
+			"(try again)",
 			i);
 	}
 	return 0;
